@@ -1,0 +1,33 @@
+"""The one table of refusal codes: errors, findings, exit statuses, documentation and tests all come from it.
+
+Each module here holds the codes of one part and says nothing else; a code is never renamed and never reused.
+`docs/codes.md` is made from this table by `tools/codes_page.py`.
+
+>>> CODES["MALFORMED_REPORT"].exit_status
+30
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from . import connection, evidence, manifest, runtime, session
+from .table import Code
+
+__all__ = ["CODES", "GROUPS", "Code"]
+
+GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
+    {
+        "Evidence and appraisal": evidence.CODES,
+        "Manifest and statements": manifest.CODES,
+        "Attested connection": connection.CODES,
+        "Session": session.CODES,
+        "Components and runtime": runtime.CODES,
+    }
+)
+
+CODES: Final[Mapping[str, Code]] = MappingProxyType({name: row for rows in GROUPS.values() for name, row in rows.items()})
+if len(CODES) != sum(map(len, GROUPS.values())):
+    raise RuntimeError("a code stands in two groups")

@@ -1,0 +1,128 @@
+"""The errors of this project, and nothing else.
+
+Every refusal is one of these classes and has a `code` from `codes.CODES`, where its meaning, its exit status and its
+HTTP status are. The text says thing, got, want. Wrong use by our own caller is `TypeError`, `ValueError` or
+`RuntimeError`, outside this tree.
+
+>>> MalformedError("report", "length", "got 1183 bytes, want 1184").code
+'MALFORMED_REPORT'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .codes import CODES, Code
+
+if TYPE_CHECKING:
+    from .result import Check
+
+
+class TwoCvmError(Exception):
+    """Something was refused; `code` says what, `str(error)` says why.
+
+    Args:
+        code: A name in `codes.CODES`.
+        detail: One sentence without a stop: thing, got, want. No secret, no untrusted text without `!r`.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.row: Code = CODES[code]
+        self.code = code
+        self.detail = detail
+        super().__init__(detail)
+
+    @property
+    def exit_status(self) -> int:
+        """The command line's exit status for this refusal (`docs/codes.md`)."""
+        return self.row.exit_status
+
+
+class MalformedError(TwoCvmError):
+    """Bytes are not what they claim to be. The code is `MALFORMED_` and the format's name.
+
+    Args:
+        document: The format's name, such as `report` or `manifest`.
+        field: Where in it: a field name or a JSON pointer.
+        detail: What came and what was expected.
+    """
+
+    def __init__(self, document: str, field: str, detail: str) -> None:
+        self.document = document
+        self.field = field
+        where = f"{document}.{field}" if field and not field.startswith("/") else f"{document}{field}"
+        super().__init__("MALFORMED_" + document.upper().replace("-", "_").replace(" ", "_"), f"{where}: {detail}")
+
+
+class CollateralError(TwoCvmError):
+    """Evidence cannot be judged now. Never means that it was refused."""
+
+
+class FetchError(CollateralError):
+    """A source could not be reached or answered badly; trying again may help."""
+
+
+class StaleError(CollateralError):
+    """Collateral is at hand, but too old to be used."""
+
+
+class NotFoundError(CollateralError):
+    """Collateral is not at any source that was asked."""
+
+
+class VerificationError(TwoCvmError):
+    """Evidence is not authentic."""
+
+
+class ChainError(VerificationError):
+    """A certificate does not lead to a trusted root."""
+
+
+class SignatureError(VerificationError):
+    """A signature does not verify."""
+
+
+class RevokedError(VerificationError):
+    """A certificate of the chain was revoked."""
+
+
+class BindingError(VerificationError):
+    """Two things that must belong together do not."""
+
+
+class LogProofError(VerificationError):
+    """The event log, or a proof of inclusion in one, does not fit its head."""
+
+
+class AppraisalError(TwoCvmError):
+    """Evidence is authentic and not acceptable. `findings` holds every failed check, not the first.
+
+    Args:
+        findings: The checks that failed, at least one.
+    """
+
+    def __init__(self, findings: tuple[Check, ...]) -> None:
+        if not findings:
+            raise ValueError("a refusal needs a finding")
+        self.findings = findings
+        super().__init__(findings[0].code, "; ".join(f"{check.id}: {check.detail}" for check in findings))
+
+
+class LockError(TwoCvmError):
+    """A guest did not lock to a manifest, or is locked to another."""
+
+
+class ReleaseError(TwoCvmError):
+    """A step of the session was refused: wrong state, wrong participant, wrong item."""
+
+
+class HandshakeError(TwoCvmError):
+    """An attested connection was not made. Where a refusal of ours is the reason, it is the `__cause__`."""
+
+
+class UnsupportedError(TwoCvmError):
+    """This installation or this version cannot do what was asked."""
+
+
+class ComponentError(TwoCvmError):
+    """A component was not admitted, or ended in a way its manifest does not allow."""

@@ -1,0 +1,170 @@
+"""JSON from outside, read so that two readers can never disagree, and its one canonical form.
+
+Refused beyond what JSON itself refuses: more than the caller's limit of bytes, more than 16 levels, a duplicate key,
+a float, `null`, NaN, an integer of magnitude 2**53 or more, and in any string or key a lone surrogate, a control or
+bidirectional character, or text that is not in NFC. Canonical form is RFC 8785 (JCS).
+
+>>> canonical(parse(b'{"b": 1, "a": [true]}', document="manifest", max_bytes=100))
+b'{"a":[true],"b":1}'
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn, TypeAlias
+
+import rfc8785
+
+from .errors import MalformedError
+
+Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json]"
+
+MAX_DEPTH: Final = 16
+# RFC 8785, 3.2.2.3 and RFC 7493, 2.2: integers that every reader keeps exactly.
+MAX_INTEGER: Final = 2**53 - 1
+# Controls, surrogates, and the characters that reorder or hide text (Unicode 16, Bidi_Control and zero width).
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def parse(raw: bytes, *, document: str, max_bytes: int) -> Json:
+    """Return the JSON value that `raw` writes, as dict, list, str, int and bool.
+
+    Args:
+        raw: UTF-8, the whole document and nothing after it.
+        document: The format's name, for the error (`codes.py` has its code).
+        max_bytes: The most that is read at all.
+
+    Raises:
+        MalformedError: Anything that the module docstring lists.
+    """
+    if len(raw) > max_bytes:
+        raise MalformedError(document, "", f"got {len(raw)} bytes, want at most {max_bytes}")
+    _bound_depth(raw, document)
+
+    def refuse(what: str) -> NoReturn:
+        raise MalformedError(document, "", what)
+
+    def pairs(members: list[tuple[str, Json]]) -> dict[str, Json]:
+        result = dict(members)
+        if len(result) != len(members):
+            refuse("an object has the same key twice")
+        return result
+
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=pairs,
+            parse_float=lambda _: refuse("a number is not an integer"),
+            parse_constant=lambda _: refuse("NaN and Infinity are not JSON"),
+            parse_int=lambda text: _integer(text, document),
+        )
+    except UnicodeDecodeError as error:
+        raise MalformedError(document, "", "not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise MalformedError(document, "", f"not JSON: {error.msg} at byte {error.pos}") from error
+    _refuse_values(value, document)
+    result: Json = value
+    return result
+
+
+def parse_canonical(raw: bytes, *, document: str, max_bytes: int) -> Json:
+    """Return the value of `raw`, which must already be its own canonical form.
+
+    Raises:
+        MalformedError: As `parse`; or the bytes are not their own JCS.
+    """
+    value = parse(raw, document=document, max_bytes=max_bytes)
+    if canonical(value) != raw:
+        raise MalformedError(document, "", "bytes are not canonical (RFC 8785)")
+    return value
+
+
+def canonical(value: Json) -> bytes:
+    """Return the RFC 8785 bytes of a value of our own making.
+
+    Raises:
+        ValueError: `value` holds something that strict JSON does not.
+    """
+    try:
+        return rfc8785.dumps(_plain(value))
+    except rfc8785.CanonicalizationError as error:
+        raise ValueError("value has no canonical form") from error
+
+
+def base64url(data: bytes) -> str:
+    """Return `data` as base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def parse_base64url(text: str) -> bytes:
+    """Return the bytes that `text` writes, accepting only the one canonical spelling.
+
+    Raises:
+        ValueError: Padding, other characters, or non-zero trailing bits.
+    """
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not base64url") from error
+    if base64url(data) != text:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def text_problem(text: str) -> str | None:
+    """Return why `text` may not stand in a document, or None where it may."""
+    if text.isascii():
+        return "has a control character" if _FORBIDDEN.search(text) else None
+    if _FORBIDDEN.search(text):
+        return "has a control, bidirectional or surrogate character"
+    return None if unicodedata.is_normalized("NFC", text) else "is not in NFC"
+
+
+def _plain(value: Json) -> Json:
+    # rfc8785 knows only the built-in containers; frozen values come in others.
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(member) for key, member in value.items()}
+    return [_plain(member) for member in value]
+
+
+def _bound_depth(raw: bytes, document: str) -> None:
+    # Before the parser recurses: brackets outside strings, counted on the bytes.
+    depth = 0
+    for part in re.findall(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', raw, re.DOTALL):
+        if part in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise MalformedError(document, "", f"nested deeper than {MAX_DEPTH} levels")
+        elif part in b"]}":
+            depth -= 1
+
+
+def _integer(text: str, document: str) -> int:
+    if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
+        raise MalformedError(document, "", "an integer is 2**53 or more")
+    if text == "-0":
+        raise MalformedError(document, "", "minus zero is not an integer")
+    return int(text)
+
+
+def _refuse_values(value: object, document: str, pointer: str = "") -> None:
+    if value is None:
+        raise MalformedError(document, pointer, "null is not allowed")
+    if isinstance(value, str):
+        if problem := text_problem(value):
+            raise MalformedError(document, pointer, f"text {problem}")
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            _refuse_values(member, document, f"{pointer}/{index}")
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            if problem := text_problem(key):
+                raise MalformedError(document, pointer, f"key {problem}")
+            _refuse_values(member, document, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
