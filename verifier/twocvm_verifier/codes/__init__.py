@@ -28,6 +28,8 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
     }
 )
 
-CODES: Final[Mapping[str, Code]] = MappingProxyType({name: row for rows in GROUPS.values() for name, row in rows.items()})
+CODES: Final[Mapping[str, Code]] = MappingProxyType(
+    {name: row for rows in GROUPS.values() for name, row in rows.items()}
+)
 if len(CODES) != sum(map(len, GROUPS.values())):
     raise RuntimeError("a code stands in two groups")

@@ -1,0 +1,65 @@
+# Each target does its own set-up: Python 3.11 or later with venv, make and a package index are all it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TESTS  ?= tests
+LABEL  ?= this-machine
+
+.PHONY: demo test check bench components docs lock clean help
+
+help:
+	@echo "make demo        three organisations, one guest, real data, on this machine"
+	@echo "make test        the default test suite"
+	@echo "make check       what CI runs: style, types, import contracts, tests with coverage"
+	@echo "make bench       what it costs, as ratios measured in one run"
+	@echo "make components  build the example components again and compare the bytes"
+
+demo: $(VENV)/.run
+	@$(BIN)/twocvm demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m coverage run -m pytest $(TESTS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m tools.coverage_floors
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+components: $(VENV)/.dev
+	$(BIN)/python -m tools.build_components
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m tools.documents
+
+# The locks are universal (Python 3.11 to 3.14) and carry every file's hash; `uv` makes them, pip installs them.
+lock: $(VENV)/.dev
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group run pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python has no venv here; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked packages ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing the locked development packages ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -1,0 +1,141 @@
+"""The console script `twocvm`: which commands there are, where each lives, and what its ending means.
+
+A command's module is imported only when the command is run, so that `twocvm --help` is quick and a missing extra
+matters only to the commands that need it. Every refusal of ours ends as one line with its code, one with what can
+be done, and the exit status of the code table; results go to stdout and everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+import typer.core
+from typer._click.exceptions import ClickException  # the copy of click that typer carries raises its own classes
+
+USAGE: Final = 2
+UNSUPPORTED: Final = 20
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives: a module with a typer `app`, the extra it needs, and its line in the help."""
+
+    module: str
+    extra: str
+    help: str
+
+
+_VERIFIER: Final = "twocvm_verifier.cli"
+_MANIFEST: Final = "twocvm_verifier.manifest_cli"
+_SDK: Final = "twocvm_sdk.cli"
+_SERVE: Final = "twocvm_guest.cli"
+_COMPONENT: Final = "twocvm_guest.component_cli"
+
+COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
+    "demo": Entry("twocvm_guest.demo.cli", "guest", "Run the whole story here: three organisations, one guest."),
+    "identity": {
+        "new": Entry(_SDK, "sdk", "Make a participant's TLS and consent keys."),
+        "show": Entry(_SDK, "sdk", "Show a participant's public keys, as a manifest names them."),
+    },
+    "manifest": {
+        "new": Entry(_MANIFEST, "", "Turn an authored TOML or JSON manifest into the canonical one."),
+        "check": Entry(_MANIFEST, "", "List every problem of a manifest."),
+        "hash": Entry(_MANIFEST, "", "Print the hash that names a manifest."),
+        "show": Entry(_MANIFEST, "", "Show what a manifest permits, for people."),
+        "diff": Entry(_MANIFEST, "", "Show where two manifests differ."),
+        "sign": Entry(_SDK, "sdk", "Sign a consent to a manifest."),
+    },
+    "component": {
+        "inspect": Entry(_COMPONENT, "guest", "Show what a component imports and exports."),
+        "check": Entry(_COMPONENT, "guest", "Say whether a guest would admit a component under a manifest."),
+    },
+    "guest": {"serve": Entry(_SERVE, "guest", "Run a guest.")},
+    "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
+    "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),
+    "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
+    "join": Entry(_SDK, "sdk", "Sign a go for a verified guest."),
+    "release": Entry(_SDK, "sdk", "Release this participant's items to a verified guest."),
+    "status": Entry(_SDK, "sdk", "Ask a verified guest for its state."),
+    "output": Entry(_SDK, "sdk", "Fetch an output together with its receipt."),
+    "withdraw": Entry(_SDK, "sdk", "Withdraw from a session before it runs."),
+    "receipt": {"verify": Entry(_SDK, "sdk", "Judge a receipt, offline, years later.")},
+    "doctor": Entry(_SERVE, "guest", "Say what works on this machine, and what to do about the rest."),
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group that knows its commands' names and help lines, and imports a command when it is called."""
+
+    entries: Mapping[str, Entry | Mapping[str, Entry]]
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own signature
+        """Return the names, in the order of the table."""
+        return list(self.entries)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - typer's own signature
+        """Return the command itself, importing its module."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        if isinstance(entry, Entry):
+            return _load(entry, (cmd_name,) if self.name in (None, "twocvm") else (str(self.name), cmd_name))
+        return _group(cmd_name, entry)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own signature
+        """Write the help lines without importing anything."""
+        rows = [
+            (name, entry.help if isinstance(entry, Entry) else ", ".join(entry)) for name, entry in self.entries.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def main() -> None:
+    """Run `twocvm` with the process's arguments and end with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status (README, "Exit status"). Never raises for a refusal."""
+    from twocvm_verifier.errors import TwoCvmError
+
+    try:
+        status = _group("twocvm", COMMANDS).main(args=arguments, prog_name="twocvm", standalone_mode=False)
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except typer.Exit as ending:
+        return ending.exit_code
+    except TwoCvmError as error:
+        sys.stderr.write(f"{error.code}: {error.detail}\n{error.row.meaning}\n")
+        return error.exit_status
+    return status if isinstance(status, int) else 0
+
+
+def _group(name: str, entries: Mapping[str, Entry | Mapping[str, Entry]]) -> LazyGroup:
+    about = "Compute together with organisations that trust neither each other nor the cloud, and prove it."
+    group = LazyGroup(name=name, help=about if name == "twocvm" else None, no_args_is_help=True, rich_markup_mode=None)
+    group.entries = entries
+    return group
+
+
+def _load(entry: Entry, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - a command of typer's own copy of click
+    try:
+        app = importlib.import_module(entry.module).app
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("twocvm_"):
+            raise
+        sys.stderr.write(f"this command needs {error.name}: install twocvm[{entry.extra or 'all'}]\n")
+        raise typer.Exit(UNSUPPORTED) from error
+    command: Any = typer.main.get_command(app)
+    for word in path:
+        command = getattr(command, "commands", {}).get(word, command)
+    return command
