@@ -4,11 +4,150 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import Code, malformed
+from .table import (
+    CANNOT_JUDGE,
+    MALFORMED,
+    NOT_AUTHENTIC,
+    NOT_AUTHORISED,
+    UNSUPPORTED,
+    WRONG_STATE,
+    Code,
+    malformed,
+)
+
+_SESSION: Final = "docs/spec/session.md"
+
+
+def _refused(http_status: int, meaning: str, *, exit_status: int = WRONG_STATE) -> Code:
+    return Code(exit_status=exit_status, http_status=http_status, meaning=meaning, spec=_SESSION)
+
 
 CODES: Final[dict[str, Code]] = {
+    # Documents.
     "MALFORMED_LOG": malformed(
         "The event log is not what this version writes. The peer is another version, or lies.",
         "docs/spec/log.md",
+    ),
+    "MALFORMED_REQUEST": malformed(
+        "The request's body or headers are not what this route takes; nothing of it was kept.",
+        _SESSION,
+    ),
+    # Lock.
+    "BORN_LOCKED": _refused(
+        409,
+        "The guest was launched for one manifest and accepts no other. Launch one for yours.",
+    ),
+    "LOCKED_ALREADY": _refused(
+        409,
+        "The guest is locked to another manifest, for its whole life. Launch a new guest for yours.",
+    ),
+    "NOT_LOCKED": _refused(
+        409,
+        "The guest has no manifest yet. Lock it first, with the consent of every participant.",
+    ),
+    "UNSUPPORTED_CHANNEL": _refused(
+        422,
+        "The manifest has a channel of a kind that this guest cannot give. Use `file` channels.",
+        exit_status=UNSUPPORTED,
+    ),
+    # Who may call what.
+    "CLIENT_CERTIFICATE_REQUIRED": _refused(
+        401,
+        "The route is for participants, and the connection showed no certificate. Connect with your TLS key.",
+        exit_status=NOT_AUTHORISED,
+    ),
+    "NOT_A_PARTICIPANT": _refused(
+        403,
+        "The connection's TLS key is not in the manifest. Connect with the key that the manifest lists for you.",
+        exit_status=NOT_AUTHORISED,
+    ),
+    "NOT_YOURS": _refused(
+        403,
+        "What was asked for belongs to another participant of the manifest.",
+        exit_status=NOT_AUTHORISED,
+    ),
+    "UNKNOWN_NAME": _refused(
+        404,
+        "The manifest has nothing of this kind under this name.",
+        exit_status=NOT_AUTHORISED,
+    ),
+    # Join and release.
+    "GO_OUTSIDE_VALIDITY": _refused(
+        409,
+        "The go is dated outside not_before and not_after of the manifest. Check your clock, or agree on another.",
+    ),
+    "GO_STANDS": _refused(
+        409,
+        "This participant has joined already, with another go; the first one stands.",
+    ),
+    "ITEM_ADMITTED": _refused(
+        409,
+        "The item is in the guest already and is taken only once. There is nothing left to do for it.",
+    ),
+    "ITEM_COMMITMENT_MISMATCH": _refused(
+        422,
+        "The item is not the one that the go and the manifest commit to. Release the file that you signed for.",
+        exit_status=NOT_AUTHENTIC,
+    ),
+    "ITEM_DIGEST_MISMATCH": _refused(
+        422,
+        "The bytes that arrived differ from their Content-Digest or Content-Length. Nothing was kept; send them again.",
+        exit_status=NOT_AUTHENTIC,
+    ),
+    "ITEM_IN_TRANSIT": _refused(
+        409,
+        "The same item is being sent on another connection. Wait for that one to end.",
+    ),
+    "ROSTER_INCOMPLETE": _refused(
+        409,
+        "Not every participant has joined yet, and the guest takes no item before. Wait for the roster.",
+    ),
+    "TOO_LATE": _refused(
+        409,
+        "The run has begun, and it is decided once: nobody can join or withdraw any more.",
+    ),
+    # After the run.
+    "OUTPUTS_NOT_READY": _refused(
+        409,
+        "There is no output before every one of them is sealed. Ask again when the session is completed.",
+    ),
+    "OUTPUT_WIPED": _refused(
+        409,
+        "The output is gone: all recipients acknowledged theirs, or the deadline passed.",
+    ),
+    "RECEIPT_NOT_READY": _refused(
+        409,
+        "There is no receipt before the session has an outcome. Ask again when it has ended.",
+    ),
+    "SESSION_ENDED": _refused(
+        409,
+        "The session has ended without outputs and nothing can bring it back. A new run needs a new guest.",
+    ),
+    # The service itself.
+    "BODY_TOO_LARGE": _refused(
+        413,
+        "The request's body is larger than this route takes.",
+        exit_status=MALFORMED,
+    ),
+    "CONNECTION_RETIRED": _refused(
+        409,
+        "The connection was made before the lock. Connect again and verify the guest under its manifest.",
+        exit_status=CANNOT_JUDGE,
+    ),
+    "INTERNAL": Code(
+        exit_status=1,
+        http_status=500,
+        meaning="The guest met an error of its own and says no more about it.",
+        spec=_SESSION,
+    ),
+    "NO_SUCH_ROUTE": _refused(
+        404,
+        "The guest has no such route, or not for this method. It serves exactly the routes of its specification.",
+        exit_status=UNSUPPORTED,
+    ),
+    "TOO_MANY_REQUESTS": _refused(
+        429,
+        "The guest answers this only so often. Wait a moment and ask again.",
+        exit_status=CANNOT_JUDGE,
     ),
 }
