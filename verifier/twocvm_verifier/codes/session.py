@@ -22,11 +22,24 @@ def _refused(http_status: int, meaning: str, *, exit_status: int = WRONG_STATE) 
     return Code(exit_status=exit_status, http_status=http_status, meaning=meaning, spec=_SESSION)
 
 
+def _lie(meaning: str, spec: str) -> Code:
+    # Found by participants and judges of receipts, never by the guest.
+    return Code(exit_status=NOT_AUTHENTIC, http_status=500, meaning=meaning, spec=spec)
+
+
 CODES: Final[dict[str, Code]] = {
     # Documents.
     "MALFORMED_LOG": malformed(
         "The event log is not what this version writes. The peer is another version, or lies.",
         "docs/spec/log.md",
+    ),
+    "MALFORMED_RECEIPT": malformed(
+        "The receipt is not what this version writes. The peer is another version, or lies.",
+        "docs/spec/receipt.md",
+    ),
+    "MALFORMED_RECEIPT_FILE": malformed(
+        "The file is not a receipt file: one canonical JSON object with all that is needed to judge a receipt.",
+        "docs/spec/receipt.md",
     ),
     "MALFORMED_REQUEST": malformed(
         "The request's body or headers are not what this route takes; nothing of it was kept.",
@@ -122,6 +135,42 @@ CODES: Final[dict[str, Code]] = {
     "SESSION_ENDED": _refused(
         409,
         "The session has ended without outputs and nothing can bring it back. A new run needs a new guest.",
+    ),
+    # The event log.
+    "LOG_HEAD_MISMATCH": _lie(
+        "The event log does not lead to a head that this guest's evidence showed. Its history was changed or cut.",
+        "docs/spec/log.md",
+    ),
+    "LOG_LOCK_MISMATCH": _lie(
+        "The event log says that the guest was locked to another manifest, or with other consents, than it serves.",
+        "docs/spec/log.md",
+    ),
+    "LOG_ORDER": _lie(
+        "The event log tells a story that no honest guest can have had. Release nothing.",
+        "docs/spec/log.md",
+    ),
+    "LOG_ROSTER_MISMATCH": _lie(
+        "The goes or the roster in the event log are not those that the guest serves. Release nothing.",
+        "docs/spec/log.md",
+    ),
+    "LOG_STARTED": Code(
+        exit_status=WRONG_STATE,
+        http_status=500,
+        meaning="The session has already run, been withdrawn from or ended, so it is too late to join or release.",
+        spec="docs/spec/log.md",
+    ),
+    # Receipts.
+    "RECEIPT_MISMATCH": _lie(
+        "The receipt and what lies beside it (report, manifest, goes, log) do not belong together.",
+        "docs/spec/receipt.md",
+    ),
+    "RECEIPT_OF_ANOTHER": _lie(
+        "The receipt is genuine, but of another participant, instance or run than yours.",
+        "docs/spec/receipt.md",
+    ),
+    "RECEIPT_SIGNATURE": _lie(
+        "The guest's key did not sign this receipt.",
+        "docs/spec/receipt.md",
     ),
     # The service itself.
     "BODY_TOO_LARGE": _refused(

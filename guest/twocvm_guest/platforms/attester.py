@@ -1,0 +1,35 @@
+"""What the guest needs of its platform: reports, and the certificates with which others judge them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Attester(Protocol):
+    """A platform that signs what the guest asks it to. Safe to call from several threads.
+
+    Attributes:
+        name: `snp` or `simulated`, as the event log says it.
+    """
+
+    name: str
+
+    def report(self, report_data: bytes) -> bytes:
+        """Return a fresh ATTESTATION_REPORT (1184 bytes) with `report_data` (64 bytes) in it.
+
+        Raises:
+            ValueError: `report_data` is not 64 bytes.
+        """
+        ...
+
+    def vek(self) -> bytes:
+        """Return the DER of the certificate of the key that signs the reports."""
+        ...
+
+    def chain(self) -> bytes:
+        """Return the PEM of the ASK or ASVK, then the ARK."""
+        ...
+
+    def crl(self) -> bytes | None:
+        """Return the DER of the ARK's revocation list, or None where the platform has none to hand over."""
+        ...
