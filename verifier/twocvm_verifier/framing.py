@@ -5,7 +5,7 @@ ever the same bytes. The four exceptions are as interoperable RA-TLS has them: t
 leaf and node of a batch, which begin with their own distinguishing byte or are hashes of fixed-width fields.
 
 >>> item_commitment(salt=bytes(32), size_bytes=0, sha256=bytes(32)).hex()[:16]
-'6e6e1f5e5cf3a1f2'
+'47cbc3c6be8004d3'
 """
 
 from __future__ import annotations
