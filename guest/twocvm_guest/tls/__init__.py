@@ -1,0 +1,9 @@
+"""RA-TLS, the guest's end: identities, connections, and the server that speaks HTTP/1.1 over them."""
+
+from __future__ import annotations
+
+from .connections import Connections, Limits
+from .identity import PeerConnection, ServerIdentity, build_certificate
+from .serve import GuestServer, run
+
+__all__ = ["Connections", "GuestServer", "Limits", "PeerConnection", "ServerIdentity", "build_certificate", "run"]
