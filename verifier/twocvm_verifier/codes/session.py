@@ -27,6 +27,11 @@ def _lie(meaning: str, spec: str) -> Code:
     return Code(exit_status=NOT_AUTHENTIC, http_status=500, meaning=meaning, spec=spec)
 
 
+def _ours(exit_status: int, meaning: str) -> Code:
+    # Found by a participant's own side, never by the guest.
+    return Code(exit_status=exit_status, http_status=500, meaning=meaning, spec="docs/sdk.md")
+
+
 CODES: Final[dict[str, Code]] = {
     # Documents.
     "MALFORMED_LOG": malformed(
@@ -171,6 +176,92 @@ CODES: Final[dict[str, Code]] = {
     "RECEIPT_SIGNATURE": _lie(
         "The guest's key did not sign this receipt.",
         "docs/spec/receipt.md",
+    ),
+    # The participant's own side: keys, ledger, files.
+    "GO_ALREADY_GIVEN": _ours(
+        WRONG_STATE,
+        "A go for this manifest was given before, to an instance that may have run with your data. Only if a second "
+        "run is what you want: say `--again` (Python: `again=True`).",
+    ),
+    "IDENTITY_EXISTS": _ours(
+        WRONG_STATE,
+        "There is something in that place already, and keys are never overwritten. Name another folder.",
+    ),
+    "IDENTITY_EXPOSED": _ours(
+        NOT_AUTHORISED,
+        "Others on this machine can get at the keys or the ledger. Take their access away (700 and 600), and consider "
+        "new keys.",
+    ),
+    "IDENTITY_UNREADABLE": _ours(
+        NOT_AUTHORISED,
+        "The keys or the ledger cannot be opened as plain files in a plain folder. Name the folder that "
+        "`twocvm identity new` made.",
+    ),
+    "ITEM_CHANGED": _ours(
+        WRONG_STATE,
+        "The file is not what it was when the go was signed. Put the old content back; a go cannot be taken back.",
+    ),
+    "ITEM_UNREADABLE": _ours(
+        WRONG_STATE,
+        "The file cannot be read twice from its beginning. Name a regular file that this user may read.",
+    ),
+    "LEDGER_UNWRITABLE": _ours(
+        CANNOT_JUDGE,
+        "The go could not be written down, so it was not signed. Make room and see that the folder can be written.",
+    ),
+    "MALFORMED_IDENTITY": malformed(
+        "A file of the identity is damaged or belongs to other keys. Restore the folder from its copy.",
+        "docs/sdk.md",
+    ),
+    "MALFORMED_LEDGER": malformed(
+        "The ledger of goes is damaged, so nobody can say what was signed before. Nothing is signed until a person "
+        "has looked at the file.",
+        "docs/sdk.md",
+    ),
+    "OUTSIDE_VALIDITY": _ours(
+        WRONG_STATE,
+        "By this machine's clock the manifest is not in force yet, or no longer. Check the clock, or agree on another.",
+    ),
+    # The participant's own side: what the guest says.
+    "GO_NOT_OURS": _lie(
+        "The guest has a go in this participant's name that its ledger does not know. Find out who else has the key.",
+        "docs/sdk.md",
+    ),
+    "GUEST_DENIED": _ours(
+        NOT_AUTHORISED,
+        "The guest says that this is not for you, without a reason that this version knows.",
+    ),
+    "GUEST_FAILED": _ours(
+        CANNOT_JUDGE,
+        "The guest could not answer. Try again; if the connection is gone for good, take the session as failed.",
+    ),
+    "GUEST_REFUSED": _ours(
+        WRONG_STATE,
+        "The guest refused this in its present state, without a reason that this version knows.",
+    ),
+    "GUEST_REJECTED": _ours(
+        MALFORMED,
+        "The guest did not take the request as well formed, without a reason that this version knows.",
+    ),
+    "GUEST_REPLACED": _lie(
+        "Another guest instance answers than the one that was proven before. Release nothing, and start over.",
+        "docs/spec/ratls.md",
+    ),
+    "MALFORMED_ANSWER": malformed(
+        "The guest's answer is not what this route answers. The peer is another version, or lies.",
+        _SESSION,
+    ),
+    "MANIFEST_DIFFERS": _lie(
+        "The guest serves another manifest than the one it was proven under. Release nothing.",
+        _SESSION,
+    ),
+    "OUTPUT_MISMATCH": _lie(
+        "The output that was served is not the one in the receipt. Nothing was kept of it.",
+        "docs/spec/receipt.md",
+    ),
+    "ROSTER_WAIT_ENDED": _ours(
+        CANNOT_JUDGE,
+        "Not every participant joined while this one waited; nothing was released. Repeat the command to go on.",
     ),
     # The service itself.
     "BODY_TOO_LARGE": _refused(

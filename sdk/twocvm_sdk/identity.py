@@ -1,0 +1,264 @@
+"""A participant's keys: one to prove itself on connections, one to sign consents, goes and withdrawals.
+
+Decides what a usable identity is: a folder of mode 0700 with two key files of mode 0600, the certificate of the TLS
+key, and `identity.json`, which is public and has exactly the form of an entry of a manifest's `participants`. Only the
+keys' hashes count anywhere; the name says which entry of a manifest is meant. Whether a manifest knows these keys is
+decided by `Identity.require_entry`.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as place:
+...     identity = Identity.new(Path(place) / "me", "hospital-a")
+...     Identity.load(Path(place) / "me").entry() == identity.entry()
+True
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from twocvm_verifier import framing, strictjson
+from twocvm_verifier.errors import MalformedError, ReleaseError
+from twocvm_verifier.manifest.model import Manifest, ParticipantEntry
+
+from . import storage
+
+ConsentKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
+ConsentAlgorithm: TypeAlias = Literal["ed25519", "p256", "p384"]
+
+TLS_KEY: Final = "tls.key"
+CERTIFICATE: Final = "tls.crt"
+CONSENT_KEY: Final = "consent.key"
+PUBLIC: Final = "identity.json"
+LEDGER: Final = "ledger"
+
+# No key, certificate or entry of these kinds comes near it.
+_MAX_FILE_BYTES: Final = 16 * 1024
+# docs/spec/manifest.md: what every name in a manifest is.
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
+_SUBJECT: Final = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "twocvm participant")])
+# Nobody judges the dates: a manifest names the key and ends by its own dates (RFC 5280, 4.1.2.5: no expiry).
+_NOT_BEFORE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+_CONSENT_KEYS: Final = MappingProxyType[str, Callable[[], ConsentKey]](
+    {
+        "ed25519": Ed25519PrivateKey.generate,
+        "p256": lambda: generate_private_key(SECP256R1()),
+        "p384": lambda: generate_private_key(SECP384R1()),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """One participant's name and keys.
+
+    Attributes:
+        name: The participant's name in manifests.
+        tls_key: P-256; proves the participant on its connections.
+        certificate: Self-signed over `tls_key`, CA:FALSE; nothing in it but the key counts.
+        consent_key: Ed25519, P-256 or P-384; signs consents, goes and withdrawals and nothing else.
+        folder: Where the files lie; the ledger of goes is in it.
+    """
+
+    name: str
+    tls_key: EllipticCurvePrivateKey = field(repr=False)
+    certificate: x509.Certificate = field(repr=False)
+    consent_key: ConsentKey = field(repr=False)
+    folder: Path
+
+    @staticmethod
+    def new(folder: Path, name: str, *, consent: ConsentAlgorithm = "ed25519") -> Identity:
+        """Make new keys and write them to a folder that does not exist yet, all or nothing.
+
+        Args:
+            folder: Where; an empty folder of that name is replaced.
+            name: As manifests will have it: `[a-z][a-z0-9-]{0,62}`.
+            consent: The kind of the consent key.
+
+        Raises:
+            MalformedError: `name` is not a name.
+            ReleaseError: IDENTITY_EXISTS where something is there already.
+        """
+        _require_name(name)
+        tls_key = generate_private_key(SECP256R1())
+        identity = Identity(
+            name=name,
+            tls_key=tls_key,
+            certificate=_self_signed(tls_key),
+            consent_key=_CONSENT_KEYS[consent](),
+            folder=folder,
+        )
+        _write(identity)
+        return identity
+
+    @staticmethod
+    def load(folder: Path) -> Identity:
+        """Return the identity that lies in `folder`.
+
+        Raises:
+            ReleaseError: IDENTITY_UNREADABLE; IDENTITY_EXPOSED where others may read the keys or enter the folder.
+            MalformedError: A file is not what its name says, or the files do not belong together.
+        """
+        with storage.private_folder(folder) as opened:
+            raw = {name: _read(opened, name) for name in (TLS_KEY, CERTIFICATE, CONSENT_KEY, PUBLIC)}
+        tls_key, consent_key = _load_key(raw[TLS_KEY], TLS_KEY), _load_key(raw[CONSENT_KEY], CONSENT_KEY)
+        if not isinstance(tls_key, EllipticCurvePrivateKey) or not isinstance(tls_key.curve, SECP256R1):
+            raise MalformedError("identity", TLS_KEY, "got another kind of key, want P-256")
+        public = strictjson.parse(raw[PUBLIC], document="identity", max_bytes=_MAX_FILE_BYTES)
+        name = public.get("name") if isinstance(public, dict) else None
+        if not isinstance(name, str):
+            raise MalformedError("identity", "/name", "want a string")
+        _require_name(name)
+        identity = Identity(
+            name=name,
+            tls_key=tls_key,
+            certificate=_load_certificate(raw[CERTIFICATE], tls_key),
+            consent_key=consent_key,
+            folder=folder,
+        )
+        if public != identity.entry():
+            raise MalformedError("identity", PUBLIC, "does not belong to the keys beside it")
+        return identity
+
+    @property
+    def tls_spki_sha256(self) -> bytes:
+        """SHA-256 of the TLS key's SPKI DER (32 bytes), as a manifest names it."""
+        return _spki_sha256(self.tls_key)
+
+    @property
+    def consent_spki_sha256(self) -> bytes:
+        """SHA-256 of the consent key's SPKI DER (32 bytes), as a manifest names it."""
+        return _spki_sha256(self.consent_key)
+
+    @property
+    def ledger_folder(self) -> Path:
+        """Where the goes that this identity gave are written down."""
+        return self.folder / LEDGER
+
+    def entry(self) -> dict[str, strictjson.Json]:
+        """Return the entry of a manifest's `participants` that names these keys."""
+        return {
+            "name": self.name,
+            "tls": [{"spki_sha256": self.tls_spki_sha256.hex()}],
+            "consent": {"spki_sha256": self.consent_spki_sha256.hex()},
+        }
+
+    def require_entry(self, manifest: Manifest) -> ParticipantEntry:
+        """Return the manifest's entry for this participant, which must name both of these keys.
+
+        Raises:
+            ReleaseError: NOT_A_PARTICIPANT.
+        """
+        who = f"participant {self.name!r}"
+        try:
+            entry = manifest.participant(self.name)
+        except KeyError as error:
+            raise ReleaseError("NOT_A_PARTICIPANT", f"{who}: is not in the manifest") from error
+        if self.tls_spki_sha256 not in entry.tls:
+            raise ReleaseError("NOT_A_PARTICIPANT", f"{who}: the manifest has other TLS keys")
+        if self.consent_spki_sha256 != entry.consent:
+            raise ReleaseError("NOT_A_PARTICIPANT", f"{who}: the manifest has another consent key")
+        return entry
+
+
+def _require_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise MalformedError("identity", "/name", f"got {name!r:.80}, want {_NAME.pattern}")
+
+
+def _write(identity: Identity) -> None:
+    # Everything is written beside its place first: nobody ever finds half an identity.
+    parent = identity.folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=storage.TEMPORARY, dir=parent))
+    try:
+        with storage.private_folder(place) as opened:
+            for name, key in ((TLS_KEY, identity.tls_key), (CONSENT_KEY, identity.consent_key)):
+                pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                storage.write_new(opened, name, pem, mode=storage.PRIVATE_FILE)
+            certificate = identity.certificate.public_bytes(Encoding.PEM)
+            storage.write_new(opened, CERTIFICATE, certificate, mode=storage.PUBLIC_FILE)
+            public = json.dumps(identity.entry(), indent=2) + "\n"
+            storage.write_new(opened, PUBLIC, public.encode("ascii"), mode=storage.PUBLIC_FILE)
+        storage.sync_folder(place)
+        place.rename(identity.folder.absolute())
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        detail = f"folder {str(identity.folder)!r}: {error.strerror}"
+        raise ReleaseError("IDENTITY_EXISTS", detail) from error
+    storage.sync_folder(parent)
+
+
+def _read(folder: int, name: str) -> bytes:
+    try:
+        return storage.read_file(folder, name, max_bytes=_MAX_FILE_BYTES, secret=name in (TLS_KEY, CONSENT_KEY))
+    except FileNotFoundError as error:
+        raise ReleaseError("IDENTITY_UNREADABLE", f"file {name!r}: is not in the identity's folder") from error
+
+
+def _load_key(pem: bytes, name: str) -> ConsentKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise MalformedError("identity", name, "is not an unencrypted PEM private key") from error
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, (SECP256R1, SECP384R1)):
+        return key
+    raise MalformedError("identity", name, "got another kind of key, want Ed25519, P-256 or P-384")
+
+
+def _load_certificate(pem: bytes, key: EllipticCurvePrivateKey) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        same = certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MalformedError("identity", CERTIFICATE, "is not a PEM certificate") from error
+    if not same:
+        raise MalformedError("identity", CERTIFICATE, "is for another key")
+    return certificate
+
+
+def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
+    builder = x509.CertificateBuilder(
+        issuer_name=_SUBJECT,
+        subject_name=_SUBJECT,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=_NOT_BEFORE,
+        not_valid_after=_NOT_AFTER,
+    )
+    return builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True).sign(
+        key, hashes.SHA256()
+    )
+
+
+def _spki_sha256(key: ConsentKey) -> bytes:
+    return framing.sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
