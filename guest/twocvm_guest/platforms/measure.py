@@ -1,0 +1,49 @@
+"""MEASUREMENT of the simulated platform: what a simulated guest runs, as far as anybody can say.
+
+On hardware the chip measures the whole image. Here it is the code of the four packages, by path and content, so that a
+manifest written for one version of the software refuses another (`docs/spec/simulated.md`, section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from twocvm_verifier import framing, strictjson
+
+PACKAGES: Final = ("twocvm_certs", "twocvm_guest", "twocvm_sdk", "twocvm_verifier")
+LABEL: Final = "2cvm.simulated.v1"
+_CACHE: Final = "__pycache__"
+
+
+def measure_installed() -> bytes:
+    """Return MEASUREMENT of the packages as they are installed here (48 bytes)."""
+    return measure({name: _folder(name) for name in PACKAGES})
+
+
+def measure(folders: Mapping[str, Path]) -> bytes:
+    """Return SHA-384 over the files of `folders` (48 bytes).
+
+    Every regular file counts, by `NAME/path/inside` and SHA-256, but for compiled caches, which follow from the rest.
+
+    Args:
+        folders: For each package its folder.
+    """
+    files = sorted(
+        (f"{name}/{path.relative_to(folder).as_posix()}", framing.sha256(path.read_bytes()).hex())
+        for name, folder in folders.items()
+        for path in folder.rglob("*")
+        if path.is_file() and _CACHE not in path.parts
+    )
+    return hashlib.sha384(framing.tagged(LABEL, strictjson.canonical(files))).digest()
+
+
+def _folder(name: str) -> Path:
+    # Found without importing: the guest's own layers stay apart.
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"package {name} is not installed as a folder of files")
+    return Path(spec.submodule_search_locations[0])
