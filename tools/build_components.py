@@ -35,8 +35,8 @@ DIGESTS = DEMO / "SHA256SUMS"
 
 # The sources of each component of the demo, below `src`. A component's WIT world has its name.
 DEMO_SOURCES: Mapping[str, Sequence[str]] = {
-    "join": ("join.c", "table.c", "ports.c"),
-    "regression": ("regression.c", "model.c", "evaluation.c", "table.c", "ports.c"),
+    "join": ("join.c", "table.c", "writer.c", "ports.c"),
+    "regression": ("regression.c", "model.c", "evaluation.c", "table.c", "writer.c", "ports.c"),
 }
 
 # Nothing of this machine gets into the result: no names, no debugging information, no paths. The linker puts the stack
