@@ -1,6 +1,6 @@
 """The Commitment Manifest: its values, its parser, its rules, and the statements that participants sign about it.
 
-`parse_manifest` is the only door to a `Manifest`; `docs/spec/manifest.md` and `docs/spec/statements.md` are the formats.
+`parse_manifest` is the only door to a `Manifest`. The formats stand in `docs/spec/manifest.md` and `statements.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from .model import (
     RandomRule,
     Rules,
 )
+from .parse import parse_manifest
 from .platform import BitDemand, Ledger, Mitigations, Platform
+from .problems import ManifestError, Problem
 
 __all__ = [
     "BitDemand",
@@ -36,12 +38,15 @@ __all__ = [
     "Ledger",
     "Limits",
     "Manifest",
+    "ManifestError",
     "Mitigations",
     "Output",
     "ParticipantEntry",
     "Platform",
     "PortRef",
+    "Problem",
     "Profile",
     "RandomRule",
     "Rules",
+    "parse_manifest",
 ]

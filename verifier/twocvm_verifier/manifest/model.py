@@ -1,8 +1,8 @@
 """The Commitment Manifest as values: what all participants signed, and nothing that they did not.
 
-Every value here is frozen and complete. A `Manifest` is made only by `parse.parse_manifest`, so whoever holds one holds
-a valid one: every reference resolves, the graph has no cycle, and the `must_*` rules hold on all paths. The JSON form of
-every member stands in `docs/spec/manifest.md`.
+Every value here is frozen and complete. A `Manifest` is made only by `parse.parse_manifest`, so whoever holds one
+holds a valid one: every reference resolves, the graph has no cycle, and the `must_*` rules hold on all paths. The JSON
+form of every member stands in `docs/spec/manifest.md`.
 
 >>> str(PortRef(component="join", port="rows"))
 'component:join.rows'
@@ -15,7 +15,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
-from ..framing import manifest_hash
+from twocvm_verifier.framing import manifest_hash
+
 from .platform import EXTERNAL_OPERATOR, Platform
 
 # Words that stand for others in manifests and reports; no participant may be called so.
