@@ -1,9 +1,9 @@
-"""The three objects that a consent key signs, and the bytes that it signs for each (`docs/spec/statements.md`).
+r"""The three objects that a consent key signs, and the bytes that it signs for each (`docs/spec/statements.md`).
 
 An object does not say which of the three it is: its label does, and so do its members.
 
 >>> signed_bytes(Consent(manifest=bytes(32), participant="hospital-a"))[:16]
-b'2cvm.consent.v1\\x00'
+b'2cvm.consent.v1\x00'
 """
 
 from __future__ import annotations
