@@ -47,6 +47,7 @@ from .logevents import (
 )
 
 __all__ = [
+    "MAX_EVENTS",
     "MAX_LOG_BYTES",
     "Event",
     "EventLog",
