@@ -20,6 +20,7 @@ WITHDRAW: Final = "2cvm.withdraw.v1"
 ITEM: Final = "2cvm.item.v1"
 ROSTER: Final = "2cvm.roster.v1"
 LOG: Final = "2cvm.log.v1"
+POLICY: Final = "2cvm.policy.v1"
 
 HASH_BYTES: Final = 32
 
@@ -37,6 +38,11 @@ def sha256(data: bytes) -> bytes:
 def manifest_hash(canonical: bytes) -> bytes:
     """Return the hash that names a manifest, from its JCS bytes (32 bytes; fits HOST_DATA)."""
     return sha256(tagged(MANIFEST, canonical))
+
+
+def policy_digest(canonical: bytes) -> bytes:
+    """Return the digest that names an Appraisal Policy in results, from its JCS bytes (32 bytes)."""
+    return sha256(tagged(POLICY, canonical))
 
 
 def item_commitment(*, salt: bytes, size_bytes: int, sha256: bytes) -> bytes:

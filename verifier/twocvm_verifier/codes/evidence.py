@@ -4,11 +4,186 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import Code, malformed
+from .table import CANNOT_JUDGE, NOT_AUTHENTIC, REFUSED, UNSUPPORTED, Code, malformed
+
+_ABI: Final = "SNP ABI 56860, 7.3"
+_VCEK: Final = "VCEK 57230, 3.1"
+_HERE: Final = "docs/spec/appraisal.md"
+
+
+def _not_authentic(meaning: str, spec: str) -> Code:
+    return Code(exit_status=NOT_AUTHENTIC, http_status=500, meaning=meaning, spec=spec)
+
+
+def _refused(meaning: str, spec: str) -> Code:
+    return Code(exit_status=REFUSED, http_status=500, meaning=meaning, spec=spec)
+
 
 CODES: Final[dict[str, Code]] = {
+    "MALFORMED_CHAIN": malformed(
+        "The chain is not two PEM certificates, ASK or ASVK and then ARK. Pass what AMD or the platform gave.",
+        _VCEK,
+    ),
+    "MALFORMED_POLICY": malformed(
+        "The policy breaks a rule of its format; every problem is listed. Mend the file.",
+        _HERE,
+    ),
     "MALFORMED_REPORT": malformed(
         "The bytes are not an SNP attestation report. Pass the 1184 bytes that the platform gave, unchanged.",
-        "SNP ABI 56860, 7.3",
+        _ABI,
+    ),
+    "MALFORMED_VEK": malformed(
+        "The bytes are not the exact DER of a VCEK or VLEK certificate. Fetch it again from AMD or the platform.",
+        _VCEK,
+    ),
+    "CHAIN_CERTIFICATE": _not_authentic(
+        "A root or intermediate is not as AMD's are, or does not verify. It must not be used as a trust anchor.",
+        _VCEK,
+    ),
+    "CHAIN_EXPIRED": _not_authentic(
+        "A certificate of the chain has ended. Judge at a time within its validity, or fetch a newer certificate.",
+        "RFC 5280, 4.1.2.5",
+    ),
+    "CHAIN_INTERMEDIATE_UNKNOWN": _not_authentic(
+        "The evidence brings an intermediate that is not the accepted one. Leave it out, or update this installation.",
+        _VCEK,
+    ),
+    "CHAIN_ISSUER_UNKNOWN": _not_authentic(
+        "No accepted intermediate issued the VEK: another product, a simulated platform, or a forgery.",
+        _VCEK,
+    ),
+    "CHAIN_NOT_YET_VALID": _not_authentic(
+        "A certificate of the chain has not begun. Look at the clock, or at the time given with --at.",
+        "RFC 5280, 4.1.2.5",
+    ),
+    "CHAIN_REVOKED": _not_authentic(
+        "The evidence brings an intermediate that AMD revoked. Whoever serves it has not updated, or lies.",
+        _VCEK,
+    ),
+    "CHAIN_ROOT_UNKNOWN": _not_authentic(
+        "The evidence brings a root of its own. Roots are never taken from evidence.",
+        _VCEK,
+    ),
+    "CHIP_ID_MISMATCH": _not_authentic(
+        "The report names another chip than its VCEK. The certificate belongs to another machine.",
+        _ABI,
+    ),
+    "PRODUCT_MISMATCH": _not_authentic(
+        "Report, VEK and issuer are not of one product. The certificate belongs to another machine, or is forged.",
+        _ABI,
+    ),
+    "REPORT_DATA_MISMATCH": _not_authentic(
+        "The report is bound to another key, connection, manifest or event log. Somebody stands in between, or relays.",
+        "docs/spec/claims.md",
+    ),
+    "REPORT_SIGNATURE": _not_authentic(
+        "The report was not signed by its VEK: it was changed, or is another chip's.",
+        _ABI,
+    ),
+    "REPORT_UNSIGNED": _not_authentic(
+        "The platform was told not to sign with its VCEK, so the report proves nothing.",
+        _ABI,
+    ),
+    "SIGNING_KEY_MISMATCH": _not_authentic(
+        "The report says that it was signed with the other kind of key. Pass the VLEK for a VLEK, the VCEK for a VCEK.",
+        _ABI,
+    ),
+    "VEK_KIND_MISMATCH": _not_authentic(
+        "A VCEK hangs from the issuer of VLEKs, or the reverse. AMD issues no such certificate.",
+        _VCEK,
+    ),
+    "VEK_SIGNATURE": _not_authentic(
+        "The VEK was not signed by AMD: it was changed, or a root of somebody's own uses AMD's names.",
+        _VCEK,
+    ),
+    "VEK_TCB_MISMATCH": _not_authentic(
+        "The report's TCB is not the one that its VEK was made for. Fetch the VEK of REPORTED_TCB.",
+        _VCEK,
+    ),
+    "CRL_MISSING": Code(
+        exit_status=CANNOT_JUDGE,
+        http_status=500,
+        meaning="A release needs a CRL that is new enough. Get one, or say in the policy why none is asked for.",
+        spec=_HERE,
+    ),
+    "VEK_MISSING": Code(
+        exit_status=CANNOT_JUDGE,
+        http_status=500,
+        meaning="The report cannot be judged without the certificate of its key. Pass it with --vek.",
+        spec=_VCEK,
+    ),
+    "ABI_REFUSED": _refused(
+        "The guest's policy demands an ABI version that is not acceptable. Launch the guest with another policy.",
+        "SNP ABI 56860, 4.3",
+    ),
+    "AUTHOR_KEY_MISMATCH": _refused(
+        "The author key of the launch is none of the accepted ones. Somebody else signed for this guest.",
+        _ABI,
+    ),
+    "CHIP_NOT_ACCEPTED": _refused(
+        "The chip is none of the accepted ones, or its id is masked. The guest runs on another machine.",
+        _ABI,
+    ),
+    "DEBUG_ALLOWED": _refused(
+        "The guest's policy lets the host read and write its memory. Never release anything to it.",
+        "SNP ABI 56860, 4.3",
+    ),
+    "FIRMWARE_PROVISIONAL": _refused(
+        "The firmware that runs can be rolled back to an older one. The operator has to commit it.",
+        "SNP ABI 56860, 3.3",
+    ),
+    "GUEST_POLICY_REFUSED": _refused(
+        "A bit of the guest's policy is not as demanded. Launch the guest with another policy.",
+        "SNP ABI 56860, 4.3",
+    ),
+    "HOST_DATA_MISMATCH": _refused(
+        "The guest was launched for another manifest, or for none where one is demanded.",
+        _HERE,
+    ),
+    "ID_KEY_MISMATCH": _refused(
+        "The id key of the launch is none of the accepted ones. Somebody else signed for this guest.",
+        _ABI,
+    ),
+    "LEVEL_NOT_PROVED": _refused(
+        "The evidence does not reach as far up as the policy requires, most often for want of a reference measurement.",
+        _HERE,
+    ),
+    "MEASUREMENT_MISMATCH": _refused(
+        "The guest that was launched is none of the accepted ones: another image, or another launch configuration.",
+        _ABI,
+    ),
+    "MIGRATION_ALLOWED": _refused(
+        "The guest's policy lets a migration agent move it. Its state would leave this machine.",
+        "SNP ABI 56860, 4.3",
+    ),
+    "MITIGATION_MISSING": _refused(
+        "A mitigation that is demanded is not active. The operator has to update firmware and launch again.",
+        _ABI,
+    ),
+    "PLATFORM_INFO_REFUSED": _refused(
+        "A setting of the machine is not as demanded. The operator has to change it and boot again.",
+        _ABI,
+    ),
+    "PRODUCT_NOT_ACCEPTED": _refused(
+        "The chip's product is none of the accepted ones.",
+        _ABI,
+    ),
+    "SIMULATED_NOT_ACCEPTED": _refused(
+        "The platform is simulated, which protects nothing, and the manifest does not accept that.",
+        "docs/spec/simulated.md",
+    ),
+    "TCB_OUT_OF_DATE": _refused(
+        "A component of the firmware is older than demanded. The operator has to update it.",
+        _ABI,
+    ),
+    "VMPL_REFUSED": _refused(
+        "The report was requested from another privilege level than demanded, or by the host.",
+        _ABI,
+    ),
+    "LEDGER_UNSUPPORTED": Code(
+        exit_status=UNSUPPORTED,
+        http_status=500,
+        meaning="The manifest demands a transparency ledger, and this version cannot look into one.",
+        spec=_HERE,
     ),
 }

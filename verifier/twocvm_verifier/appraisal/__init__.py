@@ -1,0 +1,13 @@
+"""Appraisal: whether what an authentic report says is acceptable.
+
+`appraise` judges evidence at rest by a policy. `appraise_guest` judges a guest that something may be released to: by
+the policy, by the manifest's `platform`, and by the 64 bytes of REPORT_DATA that the caller rebuilt itself. All checks
+run and all are listed; only verified reports come in.
+"""
+
+from __future__ import annotations
+
+from .guest import appraise_guest
+from .rest import appraise, appraise_examination
+
+__all__ = ["appraise", "appraise_examination", "appraise_guest"]

@@ -1,0 +1,122 @@
+"""What was proved before anything was appraised, as checks, facts and levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from twocvm_verifier.clock import format_time
+from twocvm_verifier.result import Check, CollateralUse, Level, Status
+from twocvm_verifier.snp.chain import VEK_RULES
+from twocvm_verifier.snp.names import VekKind
+from twocvm_verifier.snp.report import HOST_VMPL, Report
+from twocvm_verifier.snp.rules import Outcome
+from twocvm_verifier.snp.tcb import layout
+from twocvm_verifier.snp.vek import Vek
+from twocvm_verifier.snp.verify import REPORT_RULES, TCB_FIELDS, VerifiedReport
+from twocvm_verifier.strictjson import Json
+from twocvm_verifier.unchecked import Unchecked
+
+from .build import skipped, warned
+
+REVOCATION: Final = "snp.chain.revocation"
+SIMULATED: Final = "snp.chain.simulated"
+
+_HEX_FIELDS: Final = (
+    "measurement",
+    "report_data",
+    "host_data",
+    "chip_id",
+    "report_id",
+    "report_id_ma",
+    "id_key_digest",
+    "author_key_digest",
+    "family_id",
+    "image_id",
+)
+_BIT_FIELDS: Final = ("policy", "platform_info", "launch_mit_vector", "current_mit_vector")
+
+# What every verified report has passed.
+PROVED: Final = tuple(
+    Check(id=rule.id, status=Status.PASS, code=rule.code, level=Level.AL1, expected="", actual="", detail="")
+    for rule in (*VEK_RULES, *REPORT_RULES)
+)
+
+
+def checks_of_outcomes(outcomes: tuple[Outcome, ...]) -> tuple[Check, ...]:
+    """Return how each rule of authenticity ended, as checks."""
+    return tuple(_check(outcome) for outcome in outcomes)
+
+
+def proved_checks(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> tuple[Check, ...]:
+    """Return what a verified report has passed, and how revocation and simulation stand at rest.
+
+    Args:
+        verified: The report.
+        max_crl_age_seconds: The policy's word on CRLs.
+    """
+    revocation = _revocation(verified, max_crl_age_seconds)
+    if not verified.roots_simulated:
+        return (*PROVED, revocation)
+    detail = "a simulated platform: nothing protects this guest"
+    return (*PROVED, revocation, warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail))
+
+
+def platform_of(*, simulated: bool) -> str:
+    """Return the result's name of the platform."""
+    return "simulated" if simulated else "snp"
+
+
+def facts_of(report: Report, vek: Vek) -> Mapping[str, Json]:
+    """Return what the report says, for people and records; only a verified report's are true."""
+    facts: dict[str, Json] = {
+        "version": report.version,
+        "product": str(vek.product),
+        "signed_by": str(vek.kind),
+        "csp_id": vek.csp_id,
+        **{name: getattr(report, name).hex() for name in _HEX_FIELDS},
+        **{name: f"{getattr(report, name):#x}" for name in _BIT_FIELDS},
+        "guest_svn": report.guest_svn,
+        "vmpl": "host" if report.vmpl == HOST_VMPL else report.vmpl,
+        "current_version": f"{report.current_major}.{report.current_minor}.{report.current_build}",
+        "committed_version": f"{report.committed_major}.{report.committed_minor}.{report.committed_build}",
+    }
+    for name in TCB_FIELDS:
+        raw: bytes = getattr(report, name)
+        components = {part: raw[offset] for part, offset in layout(vek.product).items()}
+        facts[name] = {"raw": raw.hex(), **components}
+    return MappingProxyType(facts)
+
+
+def collateral_of(verified: VerifiedReport) -> tuple[CollateralUse, ...]:
+    """Return the certificates that the verification rests on."""
+    vek, issuer = verified.vek.vek, verified.vek.issuer
+    source = "simulated root" if verified.roots_simulated else "shipped"
+    intermediate = "ask" if vek.kind is VekKind.VCEK else "asvk"
+    return (
+        CollateralUse(kind=vek.kind.lower(), sha256=vek.sha256, source="evidence", not_after=vek.not_after),
+        CollateralUse(kind=intermediate, sha256=issuer.sha256, source=source, not_after=issuer.not_after),
+        CollateralUse(kind="ark", sha256=issuer.ark_sha256, source=source, not_after=issuer.ark_not_after),
+    )
+
+
+def _check(outcome: Outcome) -> Check:
+    if outcome.not_asked:
+        status, detail = Status.SKIP, outcome.not_asked
+    elif outcome.error is not None:
+        status, detail = Status.FAIL, outcome.error.detail
+    else:
+        status, detail = Status.PASS, ""
+    return Check(
+        id=outcome.id, status=status, code=outcome.code, level=Level.AL1, expected="", actual="", detail=detail
+    )
+
+
+def _revocation(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> Check:
+    for said in (verified.crls, max_crl_age_seconds):
+        if isinstance(said, Unchecked):
+            return skipped(REVOCATION, "CRL_MISSING", Level.AL1, unchecked=said, actual="none")
+    until = format_time(verified.valid_until)
+    detail = f"no CRL is at hand, so a certificate that was revoked passes until {until}"
+    return warned(REVOCATION, "CRL_MISSING", Level.AL1, detail=detail)

@@ -1,0 +1,47 @@
+"""Builders of checks, so that each judgement says only what is asked, of what, and how it ended."""
+
+from __future__ import annotations
+
+from twocvm_verifier.result import Check, Level, Status
+from twocvm_verifier.unchecked import Unchecked
+
+
+def judged(identifier: str, code: str, level: Level, *, holds: bool, expected: str, actual: str, detail: str) -> Check:
+    """Return a check that passed or failed.
+
+    Args:
+        identifier: The check's id.
+        code: What a failure is called.
+        level: Which level it is about.
+        holds: Whether it passed.
+        expected: What was wanted.
+        actual: What was found.
+        detail: What a failure means, in one sentence; a check that passed has none.
+    """
+    return Check(
+        id=identifier,
+        status=Status.PASS if holds else Status.FAIL,
+        code=code,
+        level=level,
+        expected=expected,
+        actual=actual,
+        detail="" if holds else detail,
+    )
+
+
+def skipped(identifier: str, code: str, level: Level, *, unchecked: Unchecked, actual: str) -> Check:
+    """Return a check that was not asked, with the reason, and with what it would have been asked of."""
+    return Check(
+        id=identifier,
+        status=Status.SKIP,
+        code=code,
+        level=level,
+        expected="",
+        actual=actual,
+        detail=unchecked.reason,
+    )
+
+
+def warned(identifier: str, code: str, level: Level, *, detail: str) -> Check:
+    """Return a check that could not be asked and whose answer matters."""
+    return Check(id=identifier, status=Status.WARN, code=code, level=level, expected="", actual="", detail=detail)

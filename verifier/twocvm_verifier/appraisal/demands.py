@@ -1,0 +1,99 @@
+"""What one author demands of a platform, in one form for the policy and for the manifest.
+
+Both are checked by the same code, so that neither can mean something the other does not; a check's id says whose
+demand it is. What an author does not demand is an `Unchecked` with that author's reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+from twocvm_verifier.manifest.platform import BitDemand, Mitigations, Platform
+from twocvm_verifier.policy.model import AbiVersion, Policy
+from twocvm_verifier.unchecked import Unchecked
+
+POLICY: Final = "policy"
+MANIFEST: Final = "manifest.platform"
+
+_Value = TypeVar("_Value")
+Demand: TypeAlias = _Value | Unchecked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """The demands of one author. Fields are as in `Policy`.
+
+    Attributes:
+        author: `POLICY` or `MANIFEST`; the prefix of the checks' ids.
+        products: Accepted products.
+        guest_policy: Bits of POLICY.
+        minimum_abi: Least ABI version that the guest's policy demands.
+        platform_info: Bits of PLATFORM_INFO.
+        vmpl: Accepted VMPLs.
+        committed_firmware: True where firmware that can still be rolled back is refused.
+        minimum_tcb: Least TCB by product and component.
+        mitigations: Bits of the mitigation vectors.
+        measurements: Accepted MEASUREMENTs.
+        id_key_digests: Accepted ID_KEY_DIGESTs.
+        author_key_digests: Accepted AUTHOR_KEY_DIGESTs.
+        chip_ids: Accepted CHIP_IDs.
+    """
+
+    author: str
+    products: tuple[str, ...]
+    guest_policy: BitDemand
+    minimum_abi: Demand[AbiVersion]
+    platform_info: BitDemand
+    vmpl: Demand[tuple[int, ...]]
+    committed_firmware: Demand[bool]
+    minimum_tcb: Demand[Mapping[str, Mapping[str, int]]]
+    mitigations: Demand[Mitigations]
+    measurements: Demand[tuple[bytes, ...]]
+    id_key_digests: Demand[tuple[bytes, ...]]
+    author_key_digests: Demand[tuple[bytes, ...]]
+    chip_ids: Demand[tuple[bytes, ...]]
+
+
+def demands_of_policy(policy: Policy) -> Demands:
+    """Return what a Verifier's owner demands."""
+    provisional = Unchecked("the policy accepts firmware that can still be rolled back")
+    return Demands(
+        author=POLICY,
+        products=policy.products,
+        guest_policy=policy.guest_policy,
+        minimum_abi=policy.minimum_abi,
+        platform_info=policy.platform_info,
+        vmpl=policy.vmpl,
+        committed_firmware=provisional if policy.provisional_firmware else True,
+        minimum_tcb=policy.minimum_tcb,
+        mitigations=policy.mitigations,
+        measurements=policy.measurements,
+        id_key_digests=policy.id_key_digests,
+        author_key_digests=policy.author_key_digests,
+        chip_ids=policy.chip_ids,
+    )
+
+
+def demands_of_platform(platform: Platform) -> Demands:
+    """Return what all participants together demand, as their manifest says it."""
+    return Demands(
+        author=MANIFEST,
+        products=platform.products,
+        guest_policy=platform.guest_policy,
+        minimum_abi=_not_named("least ABI"),
+        platform_info=platform.platform_info,
+        vmpl=(platform.vmpl,),
+        committed_firmware=_not_named("committed firmware"),
+        minimum_tcb=platform.minimum_tcb or _not_named("least TCB"),
+        mitigations=platform.mitigations,
+        measurements=platform.measurements,
+        id_key_digests=platform.id_key_digests or _not_named("id key"),
+        author_key_digests=platform.author_key_digests or _not_named("author key"),
+        chip_ids=platform.chip_ids or _not_named("particular chip"),
+    )
+
+
+def _not_named(what: str) -> Unchecked:
+    return Unchecked(f"the manifest demands no {what}")

@@ -1,0 +1,152 @@
+"""A guest that something may be released to, judged by policy, manifest and binding together.
+
+Rules, in order; all are asked and all are listed:
+1. Everything that evidence at rest is asked, by the policy.
+2. The manifest's `platform`, which all participants signed, asked the same way.
+3. A simulated platform needs the manifest's word beside the verifier's simulated roots.
+4. A manifest that names ledgers is refused: this version cannot look into one.
+5. All 64 bytes of REPORT_DATA are those that the caller rebuilt; HOST_DATA is zero or the manifest's hash.
+6. A CRL is at hand, or the policy says why none is asked for.
+7. The levels that the policy requires are proved.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twocvm_verifier.clock import require_utc
+from twocvm_verifier.manifest.platform import Platform
+from twocvm_verifier.policy.model import Policy
+from twocvm_verifier.result import Appraisal, Check, Level
+from twocvm_verifier.snp.report import Report
+from twocvm_verifier.snp.verify import VerifiedReport
+from twocvm_verifier.unchecked import Unchecked
+
+from .authenticity import PROVED, REVOCATION, collateral_of, facts_of, platform_of
+from .build import judged, skipped
+from .demands import MANIFEST, demands_of_platform, demands_of_policy
+from .fields import check_demands
+from .levels import check_levels, prove_levels
+
+_ZERO_HOST_DATA: Final = bytes(32)
+
+
+def appraise_guest(
+    verified: VerifiedReport,
+    *,
+    policy: Policy,
+    platform: Platform,
+    manifest_hash: bytes,
+    report_data: bytes,
+    at: datetime,
+) -> Appraisal:
+    """Judge an authentic report of a guest by policy, manifest and binding.
+
+    Args:
+        verified: From `SnpVerifier.verify`; nothing else is accepted.
+        policy: What the caller accepts.
+        platform: What the manifest accepts; both must be met.
+        manifest_hash: Of the caller's own manifest (32 bytes).
+        report_data: The 64 bytes that the caller rebuilt from what it knows itself.
+        at: The time to record as that of the judgement (aware, UTC).
+
+    Returns:
+        The appraisal; it has no truth value, so ask `.require()`.
+
+    Raises:
+        TypeError: `verified` is not a verified report.
+        ValueError: An expected value has the wrong length; none is optional.
+    """
+    if not isinstance(verified, VerifiedReport):
+        raise TypeError("only a verified report can be appraised")
+    if len(report_data) != 64 or len(manifest_hash) != 32 or not any(manifest_hash):
+        raise ValueError("want 64 bytes of report data and a manifest's hash of 32 bytes")
+    checks = (
+        *PROVED,
+        _revocation(policy),
+        *check_demands(demands_of_policy(policy), verified),
+        *check_demands(demands_of_platform(platform), verified),
+        _simulation(platform, verified),
+        _ledgers(platform),
+        _report_data(verified.report, report_data),
+        _host_data(verified.report, manifest_hash, required=policy.require_host_data),
+    )
+    levels = prove_levels(checks, simulated=verified.roots_simulated, simulation_allowed=platform.simulated)
+    return Appraisal(
+        platform=platform_of(simulated=verified.roots_simulated),
+        checks=checks + check_levels(levels, policy.require_levels, for_release=True),
+        levels=levels,
+        facts=facts_of(verified.report, verified.vek.vek),
+        collateral=collateral_of(verified),
+        policy_sha256=policy.sha256,
+        valid_until=verified.valid_until,
+        judged_at=require_utc(at),
+    )
+
+
+def _revocation(policy: Policy) -> Check:
+    if isinstance(policy.max_crl_age_seconds, Unchecked):
+        return skipped(REVOCATION, "CRL_MISSING", Level.AL1, unchecked=policy.max_crl_age_seconds, actual="none")
+    return judged(
+        REVOCATION,
+        "CRL_MISSING",
+        Level.AL1,
+        holds=False,
+        expected=f"a CRL of at most {policy.max_crl_age_seconds} seconds",
+        actual="none",
+        detail="no CRL is at hand, and the policy demands one for a release",
+    )
+
+
+def _simulation(platform: Platform, verified: VerifiedReport) -> Check:
+    return judged(
+        f"{MANIFEST}.simulated",
+        "SIMULATED_NOT_ACCEPTED",
+        Level.AL1,
+        holds=platform.simulated or not verified.roots_simulated,
+        expected="simulated or real" if platform.simulated else "real",
+        actual="simulated" if verified.roots_simulated else "real",
+        detail="the manifest does not accept a simulated platform",
+    )
+
+
+def _ledgers(platform: Platform) -> Check:
+    identifier, actual = f"{MANIFEST}.ledgers", "none consulted"
+    if not platform.ledgers:
+        reason = Unchecked("the manifest names no ledger")
+        return skipped(identifier, "LEDGER_UNSUPPORTED", Level.AL4, unchecked=reason, actual=actual)
+    return judged(
+        identifier,
+        "LEDGER_UNSUPPORTED",
+        Level.AL4,
+        holds=False,
+        expected=", ".join(ledger.origin for ledger in platform.ledgers),
+        actual=actual,
+        detail="the manifest demands a ledger, and this version cannot look into one",
+    )
+
+
+def _report_data(report: Report, expected: bytes) -> Check:
+    return judged(
+        "binding.report_data",
+        "REPORT_DATA_MISMATCH",
+        Level.AL4,
+        holds=report.report_data == expected,
+        expected=expected.hex(),
+        actual=report.report_data.hex(),
+        detail="the report is bound to another key, connection, manifest or log than this one",
+    )
+
+
+def _host_data(report: Report, manifest_hash: bytes, *, required: bool) -> Check:
+    accepted = (manifest_hash,) if required else (_ZERO_HOST_DATA, manifest_hash)
+    return judged(
+        "binding.host_data",
+        "HOST_DATA_MISMATCH",
+        Level.AL4,
+        holds=report.host_data in accepted,
+        expected=manifest_hash.hex() if required else f"zero, or {manifest_hash.hex()}",
+        actual=report.host_data.hex(),
+        detail="the guest was launched for another manifest" if any(report.host_data) else "it was launched for none",
+    )

@@ -1,0 +1,78 @@
+"""Evidence at rest, judged by a policy alone.
+
+Nobody is about to release anything on the strength of it, so a missing CRL is a warning, and levels are listed without
+refusing, unless the policy says that they count at rest too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from twocvm_verifier.clock import require_utc
+from twocvm_verifier.policy.model import Policy
+from twocvm_verifier.result import Appraisal, Level, LevelProof
+from twocvm_verifier.snp.examination import Examination
+from twocvm_verifier.snp.verify import VerifiedReport
+
+from .authenticity import checks_of_outcomes, collateral_of, facts_of, platform_of, proved_checks
+from .demands import demands_of_policy
+from .fields import check_demands
+from .levels import check_levels, prove_levels
+
+
+def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appraisal:
+    """Judge what an authentic report says by `policy`.
+
+    Args:
+        verified: From `SnpVerifier.verify`; nothing else is accepted.
+        policy: What the caller accepts; `Policy.builtin()` names the default.
+        at: The time to record as that of the judgement (aware, UTC).
+
+    Returns:
+        The appraisal; it has no truth value, so ask `.require()`.
+
+    Raises:
+        TypeError: `verified` is not a verified report.
+    """
+    if not isinstance(verified, VerifiedReport):
+        raise TypeError("only a verified report can be appraised")
+    checks = proved_checks(verified, policy.max_crl_age_seconds) + check_demands(demands_of_policy(policy), verified)
+    levels = prove_levels(checks, simulated=verified.roots_simulated, simulation_allowed=False)
+    return Appraisal(
+        platform=platform_of(simulated=verified.roots_simulated),
+        checks=checks + check_levels(levels, policy.require_levels, for_release=False),
+        levels=levels,
+        facts=facts_of(verified.report, verified.vek.vek),
+        collateral=collateral_of(verified),
+        policy_sha256=policy.sha256,
+        valid_until=verified.valid_until,
+        judged_at=require_utc(at),
+    )
+
+
+def appraise_examination(examination: Examination, *, policy: Policy, at: datetime, simulated: bool) -> Appraisal:
+    """Judge evidence of which every rule of authenticity was asked, whether or not it is authentic.
+
+    Args:
+        examination: From `SnpVerifier.examine`.
+        policy: As `appraise`.
+        at: As `appraise`.
+        simulated: Whether the trust anchors are a simulated platform's.
+
+    Returns:
+        As `appraise`; for evidence that is not authentic its rules alone, for then nothing in it can be judged.
+    """
+    if examination.verified is not None:
+        return appraise(examination.verified, policy=policy, at=at)
+    nothing = "the evidence is not authentic"
+    judged_at = require_utc(at)
+    return Appraisal(
+        platform=platform_of(simulated=simulated),
+        checks=checks_of_outcomes(examination.outcomes),
+        levels=tuple(LevelProof(level=level, proved_by="", detail=nothing) for level in Level),
+        facts=facts_of(examination.report, examination.vek),
+        collateral=(),
+        policy_sha256=policy.sha256,
+        valid_until=judged_at,
+        judged_at=judged_at,
+    )

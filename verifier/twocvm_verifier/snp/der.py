@@ -1,0 +1,167 @@
+"""Strict DER, as far as AMD's certificates need it: one spelling for each value, in both directions.
+
+The reader refuses indefinite and non-minimal lengths, high tag numbers and anything left over. It exists because a
+VEK must be judged byte by byte (`vek`), and because AMD's serial number 0 is one that libraries mean to refuse.
+
+>>> encode_integer(0xDB).hex()
+'020200db'
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from twocvm_verifier.errors import MalformedError
+
+BOOLEAN: Final = 0x01
+INTEGER: Final = 0x02
+BIT_STRING: Final = 0x03
+OCTET_STRING: Final = 0x04
+OBJECT_IDENTIFIER: Final = 0x06
+UTF8_STRING: Final = 0x0C
+PRINTABLE_STRING: Final = 0x13
+IA5_STRING: Final = 0x16
+UTC_TIME: Final = 0x17
+GENERALIZED_TIME: Final = 0x18
+SEQUENCE: Final = 0x30
+SET: Final = 0x31
+CONTEXT_0: Final = 0xA0
+CONTEXT_3: Final = 0xA3
+
+_LONG_FORM: Final = 0x80
+# Nothing here is longer than 65535 bytes.
+_MAX_LENGTH_BYTES: Final = 2
+
+
+class DerReader:
+    """Reads one run of DER values in order.
+
+    Args:
+        data: The bytes of the run, and nothing after it.
+        document: The format's name, for errors.
+    """
+
+    def __init__(self, data: bytes, document: str) -> None:
+        self._data = data
+        self._document = document
+        self._at = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left."""
+        return self._at == len(self._data)
+
+    def peek(self) -> int:
+        """Return the next value's tag, or -1 at the end."""
+        return -1 if self.exhausted else self._data[self._at]
+
+    def value(self, tag: int, field: str) -> bytes:
+        """Return the content of the next value.
+
+        Args:
+            tag: The tag that it must have.
+            field: What it is, for the error.
+
+        Raises:
+            MalformedError: Another tag, a length that is not DER, or too few bytes.
+        """
+        start, end = self._next(tag, field)
+        self._at = end
+        return self._data[start:end]
+
+    def whole(self, tag: int, field: str) -> bytes:
+        """Return the next value with its tag and length; else as `value`."""
+        begin = self._at
+        _, end = self._next(tag, field)
+        self._at = end
+        return self._data[begin:end]
+
+    def inside(self, tag: int, field: str) -> DerReader:
+        """Return a reader of the next value's content; else as `value`."""
+        return DerReader(self.value(tag, field), self._document)
+
+    def integer(self, field: str) -> int:
+        """Return the next value, an INTEGER of 0 or more in its one spelling.
+
+        Raises:
+            MalformedError: As `value`; or it is negative, empty or padded.
+        """
+        content = self.value(INTEGER, field)
+        number = int.from_bytes(content, "big")
+        if not content or content[0] & 0x80 or encode_integer(number)[2:] != content:
+            raise MalformedError(self._document, field, "not a canonical non-negative INTEGER")
+        return number
+
+    def time(self, field: str) -> datetime:
+        """Return the next value, a UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 has them, in UTC."""
+        general = self.peek() == GENERALIZED_TIME
+        content = self.value(GENERALIZED_TIME if general else UTC_TIME, field)
+        year_digits = 4 if general else 2
+        digits = content[:-1]
+        if len(content) != year_digits + 11 or content[-1:] != b"Z" or not digits.isdigit():
+            raise MalformedError(self._document, field, "not a time of DER")
+        year = int(digits[:year_digits])
+        if not general:
+            year += 2000 if year < 50 else 1900
+        elif year < 2050:
+            raise MalformedError(self._document, field, "want UTCTime before 2050")
+        rest = digits[year_digits:]
+        try:
+            return datetime.strptime(f"{year:04}{rest.decode('ascii')}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise MalformedError(self._document, field, "not a real time") from error
+
+    def end(self, field: str) -> None:
+        """Refuse anything that is left."""
+        if not self.exhausted:
+            raise MalformedError(self._document, field, f"{len(self._data) - self._at} bytes too many")
+
+    def _next(self, tag: int, field: str) -> tuple[int, int]:
+        data, at = self._data, self._at
+        if len(data) - at < 2:
+            raise MalformedError(self._document, field, "missing")
+        if data[at] != tag:
+            raise MalformedError(self._document, field, f"got tag {data[at]:#04x}, want {tag:#04x}")
+        length, start = data[at + 1], at + 2
+        if length >= _LONG_FORM:
+            size = length - _LONG_FORM
+            if not 1 <= size <= _MAX_LENGTH_BYTES or len(data) - start < size:
+                raise MalformedError(self._document, field, "not a length of DER")
+            length = int.from_bytes(data[start : start + size], "big")
+            start += size
+            if length < (_LONG_FORM if size == 1 else 0x100):
+                raise MalformedError(self._document, field, "length is not minimal")
+        if len(data) - start < length:
+            raise MalformedError(self._document, field, f"got {len(data) - start} bytes, want {length}")
+        return start, start + length
+
+
+def encode(tag: int, *contents: bytes) -> bytes:
+    """Return one DER value of up to 65535 bytes: tag, length, contents."""
+    content = b"".join(contents)
+    size = len(content)
+    if size < _LONG_FORM:
+        header = bytes([tag, size])
+    elif size < 0x100:
+        header = bytes([tag, 0x81, size])
+    else:
+        header = bytes([tag, 0x82]) + size.to_bytes(2, "big")
+    return header + content
+
+
+def encode_integer(value: int) -> bytes:
+    """Return the DER INTEGER of a value of 0 or more."""
+    return encode(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def encode_oid(dotted: str) -> bytes:
+    """Return the DER OBJECT IDENTIFIER that `dotted` names."""
+    first, second, *rest = (int(arc) for arc in dotted.split("."))
+    content = b""
+    for arc in (first * 40 + second, *rest):
+        groups = [arc & 0x7F]
+        while arc := arc >> 7:
+            groups.append(0x80 | arc & 0x7F)
+        content += bytes(reversed(groups))
+    return encode(OBJECT_IDENTIFIER, content)

@@ -1,0 +1,82 @@
+"""The facade for evidence at rest: trust anchors and a cache behind one call.
+
+`SnpVerifier.verify` is the door from bytes to `VerifiedReport`; what the report says is for `appraise`. A verified VEK
+is kept under the SHA-256 of its DER, so that the next report of the same chip costs one P-384 verification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from datetime import datetime
+from typing import Final
+
+from cachetools import LRUCache
+
+from .snp.chain import VerifiedVek, vek_case, verify_vek
+from .snp.examination import Examination, examine_report
+from .snp.report import parse_report
+from .snp.revocation import PREFER, CrlUse
+from .snp.roots import Roots
+from .snp.vek import parse_vek
+from .snp.verify import VerifiedReport, verify_report
+
+# A verified VEK takes some 3 KB.
+MAX_CACHED_VEKS: Final = 4096
+
+
+class SnpVerifier:
+    """Verifies SNP reports under one set of trust anchors. May be shared between threads.
+
+    Args:
+        roots: The trust anchors: `amd_roots()`, or `simulated_roots(pem)` where a simulated platform is meant.
+        crls: `PREFER`, or `Unchecked(reason)` to say that revocation is not asked about.
+    """
+
+    def __init__(self, *, roots: Roots, crls: CrlUse = PREFER) -> None:
+        self.roots = roots
+        self.crls = crls
+        self._veks: LRUCache[bytes, VerifiedVek] = LRUCache(maxsize=MAX_CACHED_VEKS)
+        self._lock = threading.Lock()
+
+    def verify(self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None) -> VerifiedReport:
+        """Verify that an AMD chip signed `report`.
+
+        Args:
+            report: 1184 bytes, as the platform gave them.
+            vek: DER of the VCEK or VLEK.
+            at: When the chain must be valid (aware, UTC).
+            chain: PEM of ASK or ASVK and ARK, where the evidence brings them; compared with the roots, never trusted.
+
+        Raises:
+            TwoCvmError: For every other input; `MalformedError` where bytes are not what they claim, and a
+                `VerificationError` where they are not authentic.
+        """
+        parsed = parse_report(report)
+        return verify_report(parsed, vek=self._verified_vek(vek, chain), at=at, crls=self.crls)
+
+    def examine(self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None) -> Examination:
+        """Ask every rule, so that all that is wrong is seen; slower, and without the cache.
+
+        Args:
+            report: As `verify`.
+            vek: As `verify`.
+            at: As `verify`.
+            chain: As `verify`.
+
+        Raises:
+            MalformedError: Bytes are not what they claim, so that no rule can be asked.
+        """
+        case = vek_case(parse_vek(vek), roots=self.roots, chain=chain)
+        return examine_report(parse_report(report), case=case, at=at, crls=self.crls)
+
+    def _verified_vek(self, vek: bytes, chain: bytes | None) -> VerifiedVek:
+        # The chain is part of the key: it can only make a verification fail, and must do so every time.
+        key = hashlib.sha256(vek).digest() + (b"" if chain is None else hashlib.sha256(chain).digest())
+        with self._lock:
+            known = self._veks.get(key)
+        if known is None:
+            known = verify_vek(vek_case(parse_vek(vek), roots=self.roots, chain=chain))
+            with self._lock:
+                self._veks[key] = known
+        return known
