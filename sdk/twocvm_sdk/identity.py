@@ -15,7 +15,6 @@ True
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -45,9 +44,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from twocvm_verifier import framing, strictjson
 from twocvm_verifier.errors import MalformedError, ReleaseError
-from twocvm_verifier.manifest.model import Manifest, ParticipantEntry
+from twocvm_verifier.manifest.model import RESERVED_NAMES, Manifest, ParticipantEntry
+from twocvm_verifier.manifest.place import is_name
 
 from . import storage
+from .connection import TlsIdentity
 
 ConsentKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
 ConsentAlgorithm: TypeAlias = Literal["ed25519", "p256", "p384"]
@@ -60,8 +61,6 @@ LEDGER: Final = "ledger"
 
 # No key, certificate or entry of these kinds comes near it.
 _MAX_FILE_BYTES: Final = 16 * 1024
-# docs/spec/manifest.md: what every name in a manifest is.
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _SUBJECT: Final = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "twocvm participant")])
 # Nobody judges the dates: a manifest names the key and ends by its own dates (RFC 5280, 4.1.2.5: no expiry).
 _NOT_BEFORE: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,6 +147,11 @@ class Identity:
         return identity
 
     @property
+    def tls(self) -> TlsIdentity:
+        """What a connection needs: the TLS key with its certificate."""
+        return TlsIdentity(key=self.tls_key, certificate=self.certificate)
+
+    @property
     def tls_spki_sha256(self) -> bytes:
         """SHA-256 of the TLS key's SPKI DER (32 bytes), as a manifest names it."""
         return _spki_sha256(self.tls_key)
@@ -189,8 +193,8 @@ class Identity:
 
 
 def _require_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise MalformedError("identity", "/name", f"got {name!r:.80}, want {_NAME.pattern}")
+    if not is_name(name) or name in RESERVED_NAMES:
+        raise MalformedError("identity", "/name", f"got {name!r:.80}, want a name as manifests have it")
 
 
 def _write(identity: Identity) -> None:

@@ -24,6 +24,7 @@ from urllib.parse import unquote_to_bytes
 from twocvm_verifier import framing, strictjson
 from twocvm_verifier.clock import format_time, parse_time
 from twocvm_verifier.errors import MalformedError, ReleaseError
+from twocvm_verifier.jsonfields import Fields
 from twocvm_verifier.strictjson import Json
 
 from . import storage
@@ -33,6 +34,7 @@ VERSION: Final = 1
 MAX_LEDGER_BYTES: Final = 16 * 1024 * 1024
 _LOCK: Final = "lock"
 _FILE_SCHEME: Final = "file://"
+_FIELDS: Final = frozenset({"version", "manifest", "participant", "goes"})
 _GO_FIELDS: Final = frozenset({"report_id", "guest_spki_sha256", "at", "items", "components"})
 _ITEM_FIELDS: Final = frozenset({"file", "bytes", "sha256", "salt"})
 
@@ -119,6 +121,15 @@ class Ledger:
         with storage.private_folder(self.folder) as opened:
             return self._read(opened)
 
+    def standing(self, report_id: bytes, *, again: bool) -> LedgerGo | None:
+        """Return the go that stands for an instance; None where one may be given.
+
+        Raises:
+            ReleaseError: GO_ALREADY_GIVEN for another instance, and not `again`; or as `goes`.
+            MalformedError: As `goes`.
+        """
+        return self._standing(self.goes(), report_id, again=again)
+
     def record(self, go: LedgerGo, *, again: bool) -> LedgerGo:
         """Have a go on disk before it is signed, and return the one that stands for its guest.
 
@@ -142,19 +153,25 @@ class Ledger:
 
     def _append(self, opened: int, go: LedgerGo, *, again: bool) -> LedgerGo:
         goes = self._read(opened)
-        for known in goes:
-            if known.report_id == go.report_id:
-                if known.guest_spki_sha256 != go.guest_spki_sha256:
-                    raise ReleaseError("GUEST_REPLACED", "guest: has another TLS key than the go for it was signed for")
-                return known
+        known = self._standing(goes, go.report_id, again=again)
+        if known is not None:
+            if known.guest_spki_sha256 != go.guest_spki_sha256:
+                raise ReleaseError("GUEST_REPLACED", "guest: has another TLS key than the go for it was signed for")
+            return known
+        storage.replace(opened, self._name, strictjson.canonical(_encode(self, (*goes, go))))
+        return go
+
+    def _standing(self, goes: tuple[LedgerGo, ...], report_id: bytes, *, again: bool) -> LedgerGo | None:
+        for go in goes:
+            if go.report_id == report_id:
+                return go
         if goes and not again:
             raise ReleaseError(
                 "GO_ALREADY_GIVEN",
                 f"ledger: {self.participant!r} gave a go for this manifest on {format_time(goes[-1].at)} to instance "
                 f"{goes[-1].report_id.hex()[:16]}, which may have run",
             )
-        storage.replace(opened, self._name, strictjson.canonical(_encode(self, (*goes, go))))
-        return go
+        return None
 
     @property
     def _name(self) -> str:
@@ -212,69 +229,55 @@ def _encode(ledger: Ledger, goes: tuple[LedgerGo, ...]) -> Json:
 
 def _parse(ledger: Ledger, raw: bytes) -> tuple[LedgerGo, ...]:
     value = strictjson.parse(raw, document="ledger", max_bytes=MAX_LEDGER_BYTES)
-    try:
-        goes = tuple(_parse_go(go) for go in _list(_object(value)["goes"]))
-        # Rebuilding the file and comparing it whole leaves nothing of it unread.
-        if strictjson.canonical(_encode(ledger, goes)) != raw:
-            raise ValueError("is not what this version writes for this manifest and participant")
-        if len({go.report_id for go in goes}) != len(goes):
-            raise ValueError("has two goes for one instance")
-    except (KeyError, ValueError) as error:
-        raise MalformedError("ledger", "", str(error)) from error
+    fields = Fields(value, document="ledger", pointer="", required=_FIELDS)
+    goes = tuple(_parse_go(go, f"/goes/{index}") for index, go in enumerate(fields.array("goes")))
+    # Rebuilding the file and comparing it whole leaves nothing of it unread.
+    if strictjson.canonical(_encode(ledger, goes)) != raw:
+        raise MalformedError("ledger", "", "is not what this version writes for this manifest and participant")
+    if len({go.report_id for go in goes}) != len(goes):
+        raise MalformedError("ledger", "/goes", "has two goes for one instance")
     return goes
 
 
-def _parse_go(value: Json) -> LedgerGo:
-    go = _object(value, _GO_FIELDS)
-    items = {name: _parse_item(item) for name, item in _object(go["items"]).items()}
-    components = {name: _path(uri) for name, uri in _object(go["components"]).items()}
+def _parse_go(value: Json, pointer: str) -> LedgerGo:
+    go = Fields(value, document="ledger", pointer=pointer, required=_GO_FIELDS)
+    items, components = (_object(go.json(key), f"{pointer}/{key}") for key in ("items", "components"))
+    try:
+        at = parse_time(go.text("at"))
+    except ValueError as error:
+        raise MalformedError("ledger", f"{pointer}/at", str(error)) from error
     return LedgerGo(
-        report_id=_hash(go["report_id"]),
-        guest_spki_sha256=_hash(go["guest_spki_sha256"]),
-        at=parse_time(_text(go["at"])),
-        items=items,
-        components=components,
+        report_id=go.hash("report_id"),
+        guest_spki_sha256=go.hash("guest_spki_sha256"),
+        at=at,
+        items={name: _parse_item(item, f"{pointer}/items/{name}") for name, item in items.items()},
+        components={name: _parse_path(uri, f"{pointer}/components/{name}") for name, uri in components.items()},
     )
 
 
-def _parse_item(value: Json) -> LedgerItem:
-    item = _object(value, _ITEM_FIELDS)
-    size, salt = item["bytes"], strictjson.parse_base64url(_text(item["salt"]))
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or len(salt) != framing.HASH_BYTES:
-        raise ValueError("an item has a wrong size or salt")
-    return LedgerItem(path=_path(item["file"]), size_bytes=size, sha256=_hash(item["sha256"]), salt=salt)
+def _parse_item(value: Json, pointer: str) -> LedgerItem:
+    item = Fields(value, document="ledger", pointer=pointer, required=_ITEM_FIELDS)
+    salt = item.base64url("salt")
+    if len(salt) != framing.HASH_BYTES:
+        raise MalformedError("ledger", f"{pointer}/salt", f"got {len(salt)} bytes, want {framing.HASH_BYTES}")
+    return LedgerItem(
+        path=_parse_path(item.json("file"), f"{pointer}/file"),
+        size_bytes=item.integer("bytes", maximum=strictjson.MAX_INTEGER),
+        sha256=item.hash("sha256"),
+        salt=salt,
+    )
 
 
-def _object(value: Json, fields: frozenset[str] | None = None) -> Mapping[str, Json]:
-    if not isinstance(value, dict) or (fields is not None and value.keys() != fields):
-        raise ValueError("an object has other members than this version writes")
+def _parse_path(value: Json, pointer: str) -> Path:
+    if not isinstance(value, str) or not value.startswith(_FILE_SCHEME + "/"):
+        raise MalformedError("ledger", pointer, "not a file URI")
+    raw = unquote_to_bytes(value.removeprefix(_FILE_SCHEME))
+    if b"\x00" in raw:
+        raise MalformedError("ledger", pointer, "not a path")
+    return Path(os.fsdecode(raw))
+
+
+def _object(value: Json, pointer: str) -> Mapping[str, Json]:
+    if not isinstance(value, Mapping):
+        raise MalformedError("ledger", pointer, "not an object")
     return value
-
-
-def _list(value: Json) -> list[Json]:
-    if not isinstance(value, list):
-        raise ValueError("want a list of goes")
-    return value
-
-
-def _text(value: Json) -> str:
-    if not isinstance(value, str):
-        raise ValueError("want text")
-    return value
-
-
-def _hash(value: Json) -> bytes:
-    data = bytes.fromhex(_text(value))
-    if len(data) != framing.HASH_BYTES:
-        raise ValueError("a hash has another length than 32 bytes")
-    return data
-
-
-def _path(value: Json) -> Path:
-    uri = _text(value)
-    if not uri.startswith(_FILE_SCHEME + "/"):
-        raise ValueError("want a file URI")
-    path = Path(os.fsdecode(unquote_to_bytes(uri.removeprefix(_FILE_SCHEME))))
-    if not path.is_absolute() or "\x00" in str(path):
-        raise ValueError("want an absolute path")
-    return path

@@ -72,7 +72,7 @@ def test_secrets_do_not_show_in_a_repr(folder: Path) -> None:
     assert "key" not in repr(Identity.load(folder))
 
 
-@pytest.mark.parametrize("name", ["", "A", "../up", "a b", "a" * 64, "-a", "a\n"])
+@pytest.mark.parametrize("name", ["", "A", "../up", "a b", "a" * 64, "-a", "a\n", "external"])
 def test_a_name_is_a_name_of_manifests(tmp_path: Path, name: str) -> None:
     """Nothing is made for a name that no manifest could have."""
     with pytest.raises(MalformedError) as refused:

@@ -255,6 +255,10 @@ CODES: Final[dict[str, Code]] = {
         "The guest serves another manifest than the one it was proven under. Release nothing.",
         _SESSION,
     ),
+    "SESSION_GOES_ON": _ours(
+        CANNOT_JUDGE,
+        "The session has not ended while this one waited. Repeat the command to go on waiting.",
+    ),
     "OUTPUT_MISMATCH": _lie(
         "The output that was served is not the one in the receipt. Nothing was kept of it.",
         "docs/spec/receipt.md",
