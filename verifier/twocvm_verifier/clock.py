@@ -54,7 +54,8 @@ def require_utc(at: datetime) -> datetime:
 
 def format_time(at: datetime) -> str:
     """Return `at` as `YYYY-MM-DDTHH:MM:SSZ` (20 characters, whole seconds)."""
-    return require_utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: its %Y has fewer than four digits before the year 1000.
+    return require_utc(at).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def parse_time(text: str) -> datetime:

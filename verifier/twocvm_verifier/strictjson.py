@@ -36,7 +36,7 @@ def parse(raw: bytes, *, document: str, max_bytes: int) -> Json:
 
     Args:
         raw: UTF-8, the whole document and nothing after it.
-        document: The format's name, for the error (`codes.py` has its code).
+        document: The format's name, for the error (`codes` has its row).
         max_bytes: The most that is read at all.
 
     Raises:
@@ -92,7 +92,7 @@ def canonical(value: Json) -> bytes:
     """
     try:
         return rfc8785.dumps(_plain(value))
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise ValueError("value has no canonical form") from error
 
 
@@ -126,12 +126,14 @@ def text_problem(text: str) -> str | None:
 
 
 def _plain(value: Json) -> Json:
-    # rfc8785 knows only the built-in containers; frozen values come in others.
+    # rfc8785 knows only the built-in containers, and would write floats and null; frozen values come in others.
     if isinstance(value, (str, int)):
         return value
     if isinstance(value, Mapping):
         return {key: _plain(member) for key, member in value.items()}
-    return [_plain(member) for member in value]
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_plain(member) for member in value]
+    raise ValueError(f"value has no canonical form: a {type(value).__name__} is not strict JSON")
 
 
 def _bound_depth(raw: bytes, document: str) -> None:
