@@ -16,15 +16,34 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from twocvm_verifier import framing
+from twocvm_verifier.appraisal import appraise_guest
+from twocvm_verifier.binding import (
+    NOT_LOCKED,
+    Claims,
+    LogPosition,
+    batch_claims,
+    cert_claims,
+    channel_claims,
+    parse_claims,
+)
+from twocvm_verifier.errors import BindingError, LockError, LogProofError
+from twocvm_verifier.evidence import Evidence, parse_json
+from twocvm_verifier.snp.report import Report, parse_report
+
+from .batch import root_of
+from .certificate import parse_certificate
+
 if TYPE_CHECKING:
-    from ..appraisal import Appraisal
-    from ..binding import LogPosition
-    from ..manifest.model import Manifest
-    from ..policy import Policy
-    from ..snp.verify import VerifiedReport
+    from twocvm_verifier.manifest.model import Manifest
+    from twocvm_verifier.policy import Policy
+    from twocvm_verifier.result import Appraisal
+    from twocvm_verifier.snp.verify import VerifiedReport
 
 NONCE_BYTES: Final = 32
 EXPORTED_BYTES: Final = 32
+# What stays the same from the certificate's report to every later one on the connection (docs/spec/ratls.md, 4).
+_INSTANCE_FIELDS: Final = ("measurement", "host_data", "policy", "chip_id", "report_id")
 # draft-fossati-seat-expat: the label of the exporter value that the binder holds.
 EXPORTER_LABEL: Final = b"Attestation"
 
@@ -106,19 +125,122 @@ class ChannelProof(Proof):
 
 
 def judge_certificate(der: bytes, *, expectation: Expectation, at: datetime) -> CertificateProof:
-    """Judge the evidence in a guest's leaf certificate."""
-    raise NotImplementedError
+    """Judge the evidence in a guest's leaf certificate.
+
+    Args:
+        der: The leaf as it came in the handshake.
+        expectation: What is expected of the guest.
+        at: The time to judge at (aware, UTC).
+
+    Raises:
+        MalformedError: The certificate, its claims or its report are not what the specification writes.
+        VerificationError: The evidence is not authentic, or not about this key and this manifest.
+        CollateralError: The evidence cannot be judged now.
+        AppraisalError: It is authentic and not acceptable.
+        LockError: Everything holds, but no manifest is in force, and `unlocked_ok` is False.
+
+    Spec: docs/spec/ratls.md, 2 and 3.
+    """
+    leaf = parse_certificate(der)
+    received = parse_claims(leaf.evidence.claims)
+    # Of what came, this and the log's position alone are used: the one to choose between two claims that we rebuild.
+    state = ManifestState.UNLOCKED if received.manifest == NOT_LOCKED else ManifestState.LOCKED
+    claims = cert_claims(
+        spki_sha256=leaf.spki_sha256, manifest=_manifest_of(state, expectation.manifest), log=received.log
+    )
+    verified, appraisal = _judge(leaf.evidence, claims, expectation=expectation, at=at)
+    if state is ManifestState.UNLOCKED and not expectation.unlocked_ok:
+        raise LockError("NOT_LOCKED", "guest: no manifest is in force yet")
+    return CertificateProof(
+        spki_der=leaf.spki_der,
+        spki_sha256=leaf.spki_sha256,
+        manifest_state=state,
+        log=received.log,
+        verified=verified,
+        appraisal=appraisal,
+    )
 
 
 def judge_channel(
-    raw_json: bytes,
-    *,
-    certificate: CertificateProof,
-    previous: Proof,
-    nonce: bytes,
-    exported: bytes,
-    expectation: Expectation,
-    at: datetime,
+    raw: bytes, *, previous: Proof, nonce: bytes, exported: bytes, expectation: Expectation, at: datetime
 ) -> ChannelProof:
-    """Judge evidence made for this connection."""
-    raise NotImplementedError
+    """Judge evidence that a guest made for this very connection.
+
+    Args:
+        raw: The answer's body: the JSON form of evidence.
+        previous: The proof before this one on the same connection; the first time, the certificate's.
+        nonce: The 32 random bytes that were sent, never used before.
+        exported: This connection's TLS exporter value for the label `EXPORTER_LABEL` and `nonce` (32 bytes).
+        expectation: The same that `previous` was judged by.
+        at: The time to judge at (aware, UTC).
+
+    Raises:
+        MalformedError: As `judge_certificate`.
+        VerificationError: As there; or the instance is another than before, or its event log went back.
+        CollateralError: As there.
+        AppraisalError: As there.
+
+    Spec: docs/spec/ratls.md, 4.
+    """
+    if len(nonce) != NONCE_BYTES:
+        raise ValueError(f"nonce: got {len(nonce)} bytes, want {NONCE_BYTES}")
+    evidence = parse_json(raw)
+    log = parse_claims(evidence.claims).log
+    binder = framing.binder(spki_der=previous.spki_der, exported=exported)
+    manifest = _manifest_of(previous.manifest_state, expectation.manifest)
+    if evidence.path is None:
+        claims = channel_claims(
+            spki_sha256=previous.spki_sha256, manifest=manifest, log=log, nonce=nonce, binder=binder
+        )
+    else:
+        root = root_of(leaf=framing.batch_leaf(nonce=nonce, binder=binder), path=evidence.path)
+        claims = batch_claims(spki_sha256=previous.spki_sha256, manifest=manifest, log=log, root=root)
+    verified, appraisal = _judge(evidence, claims, expectation=expectation, at=at)
+    _require_same_instance(verified.report, previous.verified.report)
+    _require_log_kept(log, previous.log)
+    return ChannelProof(
+        spki_der=previous.spki_der,
+        spki_sha256=previous.spki_sha256,
+        manifest_state=previous.manifest_state,
+        log=log,
+        verified=verified,
+        appraisal=appraisal,
+        nonce=nonce,
+        batched=evidence.path is not None,
+    )
+
+
+def _manifest_of(state: ManifestState, manifest: Manifest) -> bytes:
+    return NOT_LOCKED if state is ManifestState.UNLOCKED else manifest.hash
+
+
+def _judge(
+    evidence: Evidence, claims: Claims, *, expectation: Expectation, at: datetime
+) -> tuple[VerifiedReport, Appraisal]:
+    # What is malformed is said before what is not authentic, and that before what is not acceptable.
+    parse_report(evidence.report)
+    claims.require_equal(evidence.claims)
+    verified = expectation.verifier.verify(evidence.report, vek=evidence.vek, chain=evidence.chain, at=at)
+    appraisal = appraise_guest(
+        verified,
+        policy=expectation.policy,
+        platform=expectation.manifest.platform,
+        manifest_hash=expectation.manifest.hash,
+        report_data=claims.report_data(),
+        at=at,
+    )
+    appraisal.require()
+    return verified, appraisal
+
+
+def _require_same_instance(now: Report, before: Report) -> None:
+    changed = [name for name in _INSTANCE_FIELDS if getattr(now, name) != getattr(before, name)]
+    if changed:
+        raise BindingError("INSTANCE_CHANGED", f"report: not of the guest that began this connection, in {changed}")
+
+
+def _require_log_kept(now: LogPosition, before: LogPosition) -> None:
+    if now.events < before.events:
+        raise LogProofError("LOG_WENT_BACK", f"events: got {now.events}, want at least {before.events}")
+    if now.events == before.events and now.head != before.head:
+        raise LogProofError("LOG_WENT_BACK", f"log: another head than before at {now.events} events")
