@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .connections import Connections, Limits
+from .connections import Connections
 from .identity import PeerConnection, ServerIdentity, build_certificate
 from .serve import GuestServer, run
+from .watch import Limits
 
 __all__ = ["Connections", "GuestServer", "Limits", "PeerConnection", "ServerIdentity", "build_certificate", "run"]

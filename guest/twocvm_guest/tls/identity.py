@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from twocvm_verifier.ratls.certificate import evidence_extension
 
 if TYPE_CHECKING:
     from twocvm_verifier.binding import LogPosition
     from twocvm_verifier.evidence import Evidence
+
+_NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "2cvm guest")])
+# Validity means nothing here, for the host owns the guest's clock: freshness is the channel's nonce.
+_NOT_BEFORE: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the library takes UTC without a zone
+_NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +53,10 @@ class PeerConnection:
 
     Attributes:
         identity: What this connection's handshake showed; never changes while it lives.
-        participant_spki_sha256: SHA-256 of the client certificate's SPKI DER (32 bytes), or None without one.
+        participant_spki_sha256: SHA-256 of the client certificate's SPKI DER (32 bytes), or None without one. The
+            peer has proven that it holds that key; whether it is a participant's is the manifest's to say.
         export: The TLS exporter: takes the nonce (32 bytes), gives 32 bytes. Only on the event loop's thread.
-        close_after_response: Makes the answer being written the connection's last. Only on the event loop's thread.
+        close_after_response: Makes the next answer to begin the connection's last; from any thread.
     """
 
     identity: ServerIdentity
@@ -53,5 +66,16 @@ class PeerConnection:
 
 
 def build_certificate(key: ec.EllipticCurvePrivateKey, evidence: Evidence) -> bytes:
-    """Return the DER of the self-signed leaf of `key` with `evidence` in its extension."""
-    raise NotImplementedError
+    """Return the DER of the self-signed leaf of `key` with `evidence` in its extension.
+
+    Raises:
+        ValueError: The evidence is too large for a certificate.
+    """
+    builder = (
+        x509.CertificateBuilder(issuer_name=_NAME, subject_name=_NAME, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
+        .add_extension(evidence_extension(evidence), critical=False)
+    )
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)

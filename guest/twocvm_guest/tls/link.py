@@ -1,0 +1,232 @@
+"""One connection of the server: ciphertext from the socket, plaintext to HTTP, and back, without piling up either.
+
+Reading: the socket's bytes are decrypted as they come, unless HTTP has said that it cannot take more; then neither is
+decrypted nor read from the socket, so that the peer's sending stops. Writing: what the socket does not take yet is
+asyncio's to count, and its `pause_writing` goes straight through to HTTP. So a connection holds a few hundred KiB,
+however long a body is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import h11
+
+from twocvm_verifier.ratls.proof import EXPORTED_BYTES, EXPORTER_LABEL, NONCE_BYTES
+
+from .context import ClientKey, spki_sha256_of
+from .engine import TlsBroken, TlsEngine
+from .front import Front
+from .identity import PeerConnection
+from .transport import TlsTransport
+from .watch import Phase, Watch
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from .connections import Connections
+
+
+class TlsLink(asyncio.BufferedProtocol):
+    """The protocol of one accepted socket. On the event loop's thread, but for `retire`.
+
+    Args:
+        connections: Where the connection is registered while it lives.
+        buffer: What the socket is read into; shared by all links of a loop, for it is empty again before any of them
+            gives control back.
+        make_http: Makes the HTTP protocol, once the handshake is complete.
+    """
+
+    def __init__(self, *, connections: Connections, buffer: bytearray, make_http: Callable[[], H11Protocol]) -> None:
+        self._connections = connections
+        self._buffer = memoryview(buffer)
+        self._make_http = make_http
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._http: H11Protocol | None = None
+        self._client = ClientKey()
+        self._retired = self._last_answer = False
+        self._received_bytes = self._sent_bytes = self._requests = 0
+        self.peer: PeerConnection | None = None
+        self.paused = self.closing = False
+
+    # The socket's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, unless there are too many connections already."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a guest serves stream sockets")
+        self._raw = transport
+        self._watch = Watch(self._connections.limits, now=self._loop.time())
+        shown = self._connections.admit(self)
+        if shown is None:
+            self.closing = True
+            transport.abort()
+            return
+        self._identity, context = shown
+        self._engine = TlsEngine(context, app_data=self._client, send=self._send)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's own signature
+        """Return where the socket's bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes from the socket."""
+        self._received_bytes += nbytes
+        if not (self._retired or self.closing):
+            self._engine.receive(self._buffer[:nbytes])
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """Drop the connection: its end inside TLS would have come before, so something was cut off."""
+        self._raw.abort()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell HTTP, and leave the registry."""
+        self.closing = True
+        self._connections.forget(self)
+        if self._http is not None:
+            self._http.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass on that the socket takes no more for now."""
+        if self._http is not None:
+            self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the socket takes more again."""
+        if self._http is not None:
+            self._http.resume_writing()
+
+    # HTTP's side, through `TlsTransport`.
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send `data`; after the end, drop it."""
+        if self._retired or self.closing or not data:
+            return
+        try:
+            self._engine.write(data)
+        except TlsBroken:
+            self._raw.abort()
+
+    def pause_reading(self) -> None:
+        """Hand on nothing more for now."""
+        self.paused = True
+        self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on handing on, first what is here already."""
+        if self.paused:
+            self.paused = False
+            # Not from within HTTP's own call, which would find itself called.
+            self._loop.call_soon(self._advance)
+            self._raw.resume_reading()
+
+    def close(self) -> None:
+        """End the connection in order."""
+        if not self.closing:
+            self.closing = True
+            self._engine.end()
+            if self._request_is_incomplete:
+                self._linger()
+            else:
+                self._raw.close()
+
+    # The registry's side.
+
+    def retire(self) -> None:
+        """Let nothing more in or out, from any thread, and close."""
+        self._retired = True
+        self._loop.call_soon_threadsafe(self._raw.abort)
+
+    def sweep(self) -> None:
+        """Drop the connection if its client has had its time."""
+        waiting_bytes = self._raw.get_write_buffer_size()
+        phase = Phase.ANSWER if waiting_bytes else self._phase_without_answer()
+        moved_bytes = self._sent_bytes - waiting_bytes if waiting_bytes else self._received_bytes
+        if self._watch.overdue(phase, requests=self._requests, moved_bytes=moved_bytes, now=self._loop.time()):
+            self._raw.abort()
+
+    # Inside.
+
+    def _send(self, ciphertext: bytes) -> None:
+        self._sent_bytes += len(ciphertext)
+        self._raw.write(ciphertext)
+
+    def _advance(self) -> None:
+        try:
+            if self._http is None and not self._engine.handshake():
+                return
+            http = self._http or self._begin()
+            while not (self.paused or self._retired or self.closing):
+                plaintext = self._engine.read()
+                if plaintext:
+                    http.data_received(plaintext)
+                if self._engine.ended_by_peer:
+                    self.close()
+                elif not plaintext:
+                    return
+        except TlsBroken:
+            self.closing = True
+            self._linger()
+
+    def _begin(self) -> H11Protocol:
+        leaf = self._engine.connection.get_peer_certificate(as_cryptography=True)
+        # Positively: the certificate of this connection is the one that the callback accepted in this handshake.
+        if (leaf and spki_sha256_of(leaf)) != self._client.spki_sha256:
+            raise TlsBroken
+        self.peer = PeerConnection(
+            identity=self._identity,
+            participant_spki_sha256=self._client.spki_sha256,
+            export=self._export,
+            close_after_response=self._close_after_response,
+        )
+        http = self._http = self._make_http()
+        http.app = Front(http.app, peer=self.peer, began=self._count_request, is_last=self._is_last)
+        http.connection_made(TlsTransport(self, self._raw))
+        return http
+
+    def _linger(self) -> None:
+        # Closing a socket with unread bytes resets it, and the reset may overtake the answer or alert just sent. So
+        # what still comes is read and dropped, for a while.
+        with contextlib.suppress(OSError):
+            self._raw.write_eof()
+        self._raw.resume_reading()
+        self._loop.call_later(self._connections.limits.linger_seconds, self._raw.abort)
+
+    @property
+    def _request_is_incomplete(self) -> bool:
+        return self._http is not None and self._http.conn.their_state is h11.SEND_BODY
+
+    def _phase_without_answer(self) -> Phase:
+        if self._http is None:
+            return Phase.HANDSHAKE
+        if self.paused:
+            return Phase.WORK
+        if self._request_is_incomplete:
+            return Phase.BODY
+        http = self._http.conn
+        if http.their_state is h11.IDLE and http.our_state is h11.IDLE:
+            return Phase.HEAD if self._requests == 0 or http.trailing_data[0] else Phase.IDLE
+        return Phase.WORK
+
+    def _count_request(self) -> None:
+        self._requests += 1
+
+    def _is_last(self) -> bool:
+        return self._last_answer or self._request_is_incomplete
+
+    def _close_after_response(self) -> None:
+        self._last_answer = True
+
+    def _export(self, nonce: bytes) -> bytes:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("the exporter is asked on the event loop's thread only")
+        if len(nonce) != NONCE_BYTES:
+            raise ValueError(f"nonce: got {len(nonce)} bytes, want {NONCE_BYTES}")
+        return self._engine.connection.export_keying_material(EXPORTER_LABEL, EXPORTED_BYTES, nonce)

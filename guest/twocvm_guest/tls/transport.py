@@ -1,0 +1,68 @@
+"""What the HTTP protocol writes to: an asyncio transport whose bytes leave encrypted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from .link import TlsLink
+
+
+class TlsTransport(asyncio.Transport):
+    """The plaintext side of a `TlsLink`; everything but encryption is the socket's own transport."""
+
+    def __init__(self, link: TlsLink, raw: asyncio.Transport) -> None:
+        super().__init__()
+        self._link = link
+        self._raw = raw
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's own signature
+        """Return what asyncio knows of the connection; `ssl_object` says that it is encrypted."""
+        if name in ("sslcontext", "ssl_object"):
+            return self._link
+        return self._raw.get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send `data`."""
+        self._link.write(bytes(data))
+
+    def is_closing(self) -> bool:
+        """Return whether nothing more can be written."""
+        return self._link.closing
+
+    def close(self) -> None:
+        """End the connection once all that was written has left."""
+        self._link.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._raw.abort()
+
+    def pause_reading(self) -> None:
+        """Stop handing on plaintext, and stop reading from the peer."""
+        self._link.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
+        self._link.resume_reading()
+
+    def is_reading(self) -> bool:
+        """Return whether plaintext is handed on."""
+        return not self._link.paused
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Say at how many unsent bytes `pause_writing` and `resume_writing` are called."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes of ciphertext are unsent."""
+        return self._raw.get_write_buffer_size()
+
+    def can_write_eof(self) -> bool:
+        """Return False: TLS connections end as a whole here."""
+        return False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> NoReturn:
+        """Refuse: a guest's connection speaks HTTP/1.1 to its end."""
+        raise NotImplementedError("a guest's connection speaks HTTP/1.1 to its end")
