@@ -9,28 +9,25 @@ Spec: docs/spec/ratls.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import socket
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self
+
+from twocvm_verifier.errors import FetchError, HandshakeError, TwoCvmError
+from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation
+
+from .address import Address, parse_address
+from .bound import BoundSession
+from .channel import Randomness, prove_channel
+from .exchange import Exchanges
+from .handshake import Handshake, TlsIdentity
+from .tlssocket import TlsSocket
 
 if TYPE_CHECKING:
-    import requests
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
     from twocvm_verifier.clock import Clock
-    from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation
 
-Randomness: TypeAlias = Callable[[int], bytes]
-"""Gives as many random bytes as asked; `secrets.token_bytes` outside tests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsIdentity:
-    """A participant's TLS key and its self-signed certificate (not CA:TRUE)."""
-
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-    certificate: x509.Certificate
+__all__ = ["AttestedConnection", "Randomness", "Timeouts", "TlsIdentity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +53,30 @@ class AttestedConnection:
     Attributes:
         certificate: What the handshake proved.
         proof: The latest channel proof.
-        http: A `requests.Session` that knows this connection and nothing else.
+        http: A `requests.Session` that knows this connection and nothing else. An answer must be read to its end
+            before the next request; a request that fails ends the connection.
     """
 
-    certificate: CertificateProof
-    proof: ChannelProof
-    http: requests.Session
+    def __init__(
+        self,
+        exchanges: Exchanges,
+        *,
+        address: Address,
+        certificate: CertificateProof,
+        expectation: Expectation,
+        clock: Clock,
+        randomness: Randomness,
+        timeouts: Timeouts,
+    ) -> None:
+        self.certificate: Final = certificate
+        self.http: Final = BoundSession(exchanges, address=address)
+        self._exchanges = exchanges
+        self._address = address
+        self._expectation = expectation
+        self._clock = clock
+        self._randomness = randomness
+        self._timeouts = timeouts
+        self.proof, self._proven_at_seconds = self._prove(certificate)
 
     @classmethod
     def open(
@@ -72,34 +87,75 @@ class AttestedConnection:
         identity: TlsIdentity | None,
         clock: Clock,
         randomness: Randomness,
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts | None = None,
     ) -> Self:
-        """Connect to the guest at `url` (`https://HOST:PORT`), verify it, and return the connection.
+        """Connect to the guest at `url`, verify it, and return the connection.
+
+        Args:
+            url: `https://HOST[:PORT]`.
+            expectation: What is expected of the guest.
+            identity: The client certificate, shown once the guest's was accepted; None shows nothing.
+            clock: The time to judge at, and of deadlines and ages.
+            randomness: Where nonces come from.
+            timeouts: `Timeouts()` unless given.
 
         Raises:
-            ValueError: `url` is not `https://HOST[:PORT]`.
-            HandshakeError: The guest did not prove itself; the refusal is the `__cause__` and gives the code.
+            ValueError: `url` is not what it should be.
+            HandshakeError: The guest did not prove itself; the refusal is the `__cause__`, and gives the code.
             FetchError: The connection could not be made, was lost, or took too long.
         """
-        raise NotImplementedError
+        address = parse_address(url)
+        timeouts = timeouts or Timeouts()
+        raw = _connect(address, seconds=timeouts.connect_seconds)
+        try:
+            handshake = Handshake(raw, expectation=expectation, identity=identity, at=clock.now())
+            if (name := address.server_name) is not None:
+                handshake.connection.set_tlsext_host_name(name)
+            tls = TlsSocket(handshake.connection, raw, clock=clock, wait_seconds=timeouts.io_seconds)
+            certificate = handshake.run(tls, seconds=timeouts.handshake_seconds)
+            return cls(
+                Exchanges(tls, host=address.authority),
+                address=address,
+                certificate=certificate,
+                expectation=expectation,
+                clock=clock,
+                randomness=randomness,
+                timeouts=timeouts,
+            )
+        except BaseException as error:
+            raw.close()
+            if not isinstance(error, TwoCvmError) or isinstance(error, (FetchError, HandshakeError)):
+                raise
+            raise HandshakeError(error.code, error.detail) from error
 
     @property
     def base_url(self) -> str:
         """`https://HOST:PORT`, without a slash at the end: what `http` takes requests for."""
-        raise NotImplementedError
+        return self._address.base_url
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._exchanges.closed
 
     @property
     def proof_age_seconds(self) -> float:
         """How long ago the nonce of `proof` was sent, by the monotonic clock."""
-        raise NotImplementedError
+        return self._clock.monotonic_seconds() - self._proven_at_seconds
 
     def reprove(self) -> ChannelProof:
-        """Ask for a new proof on this connection, judge it, and return it; it replaces `proof`."""
-        raise NotImplementedError
+        """Ask for a new proof on this connection, judge it, and return it; it replaces `proof`.
+
+        Raises:
+            RuntimeError: An answer was not read to its end.
+            TwoCvmError: The guest did not prove itself again; the connection has ended.
+        """
+        self.proof, self._proven_at_seconds = self._prove(self.proof)
+        return self.proof
 
     def close(self) -> None:
         """End the connection; a second call does nothing."""
-        raise NotImplementedError
+        self._exchanges.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,3 +164,27 @@ class AttestedConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _prove(self, previous: CertificateProof | ChannelProof) -> tuple[ChannelProof, float]:
+        # The age of a proof counts from before its nonce has left.
+        began_seconds = self._clock.monotonic_seconds()
+        proof = prove_channel(
+            self._exchanges,
+            previous=previous,
+            expectation=self._expectation,
+            at=self._clock.now(),
+            randomness=self._randomness,
+            seconds=self._timeouts.proof_seconds,
+        )
+        return proof, began_seconds
+
+
+def _connect(address: Address, *, seconds: float) -> socket.socket:
+    try:
+        raw = socket.create_connection((address.host, address.port), timeout=seconds)
+    except OSError as error:
+        raise FetchError(
+            "GUEST_UNREACHABLE", f"{address.base_url}: {error.strerror or type(error).__name__}"
+        ) from error
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return raw
