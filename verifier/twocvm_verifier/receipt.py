@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import evidence, strictjson
 from .dsse import Envelope, parse_envelope, sign_envelope, verify_envelope
+from .errors import MalformedError
 from .evidence import Evidence
 from .jsonfields import Fields
 from .receipt_body import (
@@ -39,6 +40,7 @@ __all__ = [
     "build_receipt",
     "parse_body",
     "parse_receipt",
+    "receipt_from_json",
     "verify_receipt_envelope",
 ]
 
@@ -85,10 +87,19 @@ def parse_receipt(raw: bytes) -> Receipt:
     """
     value = strictjson.parse_canonical(raw, document="receipt", max_bytes=MAX_RECEIPT_BYTES)
     fields = Fields(value, document="receipt", pointer="", required={"receipt", "evidence"})
-    return Receipt(
-        envelope=parse_envelope(fields.json("receipt")),
-        evidence=evidence.from_json(fields.json("evidence")),
-    )
+    return receipt_from_json(fields.json("receipt"), fields.json("evidence"))
+
+
+def receipt_from_json(envelope: Json, collection: Json) -> Receipt:
+    """Return the receipt that an envelope and its evidence make up, not yet believed.
+
+    Raises:
+        MalformedError: One of them is not in its form, or the evidence is a batch's.
+    """
+    receipt = Receipt(envelope=parse_envelope(envelope), evidence=evidence.from_json(collection))
+    if receipt.evidence.path is not None:
+        raise MalformedError("receipt", "/evidence/path", "a receipt has a report of its own")
+    return receipt
 
 
 def verify_receipt_envelope(envelope: Envelope, *, spki_der: bytes) -> ReceiptBody:
