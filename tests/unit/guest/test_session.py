@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.support.manifests import AT, NOT_AFTER, NOT_BEFORE, REPORT_ID, World
-from tests.support.sessions import (
+from tests.support.session_core import (
     DEADLINE_SECONDS,
     advance,
     collecting,

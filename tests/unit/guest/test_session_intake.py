@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.support.manifests import ITEM_MAX_BYTES, World
-from tests.support.sessions import collecting, component_offer, data_offer
+from tests.support.session_core import collecting, component_offer, data_offer
 
 from twocvm_guest.session.filters import pass_filters
 from twocvm_guest.session.intake import MAX_COMPONENT_BYTES, Intake, Offer
