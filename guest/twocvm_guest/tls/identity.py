@@ -47,7 +47,7 @@ class ServerIdentity:
     log: LogPosition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class PeerConnection:
     """The connection under a request, in the ASGI scope as `scope["extensions"]["twocvm"]`.
 
