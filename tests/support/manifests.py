@@ -328,3 +328,51 @@ def _consent_key(name: str, kind: str) -> ConsentPrivateKey:
 def _ec_key(label: str, curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
     # 256 bits are below either group's order but for a chance of 2**-32, and the labels are fixed.
     return ec.derive_private_key(int.from_bytes(hashlib.sha256(label.encode()).digest(), "big"), curve)
+
+
+def use_everything(document: Document) -> None:
+    """Edit a world of the default size so that every optional member of the format is there, and valid."""
+    document["participants"][0] |= {"display": "Hospital A", "external_id": "did:example:a"}
+    document["participants"][0]["tls"].append({"spki_sha256": "aa" * 32})
+    document["platform"] |= {
+        "id_key_digests": ["01" * 48],
+        "author_key_digests": ["02" * 48],
+        "products": ["Genoa", "Turin", "Simulated"],
+        "minimum_tcb": {"Genoa": {"bootloader": 9, "microcode": 84}, "Turin": {"fmc": 0, "tee": 255}},
+        "guest_policy": {"required": ["smt"], "forbidden": ["debug", "migrate_ma"]},
+        "platform_info": {"required": ["ecc_en", "alias_check_complete"]},
+        "mitigations": {"launch": [2, 10], "current": [63]},
+        "vmpl": 1,
+        "chip_ids": ["03" * 64],
+        "operator": "analytics",
+        "ledgers": [{"origin": "example.org/log", "key": "k", "witnesses": ["w1", "w2"], "quorum": 2}],
+    }
+    document["components"][0]["imports"].append("example:tables/rows@1.2.3")
+    document["components"][0]["limits"]["fuel"] = 10**9
+    shared = copy.deepcopy(document["components"][0]["limits"])
+    document["components"].append(
+        {
+            "name": "tables",
+            "owner": "hospital-a",
+            "sha256": "04" * 32,
+            "profile": "pure",
+            "exports": ["example:tables/rows@1.2.3"],
+            "limits": shared,
+        }
+    )
+    rows = "example:tables/rows@1.2.3"
+    document["channels"] += [
+        {"from": f"component:tables.{rows}", "to": f"component:step-0.{rows}", "kind": "call"},
+        {"from": "data:records-b", "to": "component:step-0.mapped", "kind": "window", "max_bytes": ITEM_MAX_BYTES},
+    ]
+    document["data"][0] |= {"commitment": "05" * 32, "must_pass": ["small"]}
+    document["data"][1]["must_not_reach"] = ["outsider"]
+    document["participants"].append(party("outsider", "p384").entry())
+    document["filters"] = [
+        {"name": "small", "owner": "hospital-a", "builtin": "max_bytes", "parameters": {"max_bytes": 4096}},
+        {"name": "smaller", "owner": "hospital-b", "builtin": "max_bytes", "parameters": {"max_bytes": 1024}},
+    ]
+    for output in document["outputs"]:
+        output["filters"] = ["small", "smaller"]
+    document["rules"] |= {"parallel": True, "clock": "coarse", "random": "seeded", "seed": "06" * 32}
+    document["references"] = ["urn:contract:1", "urn:transfer:2"]

@@ -106,12 +106,13 @@ def _imports_are_served(draft: Draft, problems: Problems) -> None:
             problems.add(Rule.IMPORT, f"{pointer}/to", f"{importer.name!r} does not import it")
     channels_known = not problems.under("/channels")
     for pointer, component in placed(draft.components, "/components"):
+        profile_known = not problems.under(f"{pointer}/profile")
         for place, name in _members(f"{pointer}/imports", component.imports):
             allowed = allows(component.profile, name)
             is_wired = PortRef(component=component.name, port=name) in wired
             if allowed and is_wired:
                 problems.add(Rule.IMPORT, place, "the profile already serves it, so no call may")
-            elif name and not allowed and not is_wired and channels_known:
+            elif name and not allowed and not is_wired and channels_known and profile_known:
                 problems.add(Rule.IMPORT, place, f"no call serves it, nor does the profile {component.profile}")
 
 
