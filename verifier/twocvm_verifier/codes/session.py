@@ -284,6 +284,12 @@ CODES: Final[dict[str, Code]] = {
         meaning="The guest met an error of its own and says no more about it.",
         spec=_SESSION,
     ),
+    "NO_PLATFORM": _refused(
+        500,
+        "This machine has no platform that this version can attest with. `twocvm doctor` says what it looked for; to "
+        "try things out start with --platform simulated.",
+        exit_status=UNSUPPORTED,
+    ),
     "NO_SUCH_ROUTE": _refused(
         404,
         "The guest has no such route, or not for this method. It serves exactly the routes of its specification.",

@@ -1,0 +1,178 @@
+"""The Attestation Agent: what a launch is from its first moment, and the one step that locks it.
+
+Before the lock a guest has a TLS key of its own, evidence without a manifest, and nothing else. The lock is one step:
+everything is verified and made first (the manifest, every consent, a new key with its evidence, the workers), and any
+failure up to there leaves the guest as it was; then, at once, the state changes, new connections are shown the new
+identity, and every other connection is closed. Claims are made from a connection's own identity and never from a
+mixture: a connection that lived through the lock is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from twocvm_verifier.binding import NOT_LOCKED, LogPosition
+from twocvm_verifier.clock import Clock
+from twocvm_verifier.errors import LockError, ReleaseError
+from twocvm_verifier.eventlog import EventLog
+from twocvm_verifier.evidence import Evidence
+from twocvm_verifier.logevents import platform_event
+from twocvm_verifier.manifest import Manifest
+
+from .agreement import Agreement, parse_proposal, verify_proposal
+from .attestation import channel_evidence, first_report, make_identity
+from .locked import LockedGuest, Workers
+from .platforms.attester import Attester
+from .runtime.isolation import IsolationReport
+from .session.machine import Input, State, step
+from .session.session import Session, log_of_lock
+from .tls import Connections, Limits, PeerConnection
+
+StartWorkers: TypeAlias = Callable[[Manifest], Workers]
+"""Makes the workers of a manifest; called once, at the lock."""
+
+
+class AttestationAgent:
+    """One launch of a guest. From any thread.
+
+    Args:
+        attester: The platform.
+        isolation: What the workers are kept in; what is missing stands in the event log.
+        start_workers: Makes the runtime for the manifest.
+        clock: The guest's clocks, for housekeeping.
+        limits: What connections may cost.
+
+    Attributes:
+        launch: What the platform says of this launch.
+        connections: For the server that carries this agent's service.
+    """
+
+    def __init__(
+        self,
+        *,
+        attester: Attester,
+        isolation: IsolationReport,
+        start_workers: StartWorkers,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._attester: Final = attester
+        self._start_workers: Final = start_workers
+        self._clock: Final = clock
+        self.launch: Final = first_report(attester)
+        missing = tuple(feature.name for feature in isolation.missing)
+        self._platform: Final = platform_event(platform=attester.name, missing=missing)
+        log = EventLog(report_id=self.launch.report_id)
+        self._identity = make_identity(attester, manifest=NOT_LOCKED, log=log.append(self._platform))
+        self.connections: Final = Connections(self._identity, limits=limits)
+        self._locked: LockedGuest | None = None
+        self._unlocked_state = State.UNLOCKED
+        # The first is held while a lock is prepared, so that only one is; the second for its one step.
+        self._locking = threading.Lock()
+        self._step = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """Where the session is."""
+        with self._step:
+            return self._unlocked_state if self._locked is None else self._locked.state
+
+    def lock(self, body: bytes, *, peer: PeerConnection) -> None:
+        """Lock the guest to the manifest that `body` holds, or find that it is the one in force.
+
+        Args:
+            body: Manifest and consents, as `PUT /v1/manifest` takes them.
+            peer: The connection it came over, which ends with the answer if this locks.
+
+        Raises:
+            LockError: BORN_LOCKED or LOCKED_ALREADY.
+            TwoCvmError: As `parse_proposal` and `verify_proposal`.
+        """
+        proposal = parse_proposal(body)
+        with self._locking:
+            if self._locked is not None:
+                in_force = proposal.manifest_hash == self._locked.manifest.hash
+                step(self._locked.state, Input.RELOCK if in_force else Input.LOCK)
+                return
+            step(self.state, Input.LOCK)
+            if self.launch.host_data not in (NOT_LOCKED, proposal.manifest_hash):
+                raise LockError("BORN_LOCKED", "manifest: is not the one of HOST_DATA")
+            guest = self._prepare(verify_proposal(proposal))
+            with self._step:
+                self._require_current(peer)
+                self.connections.swap(guest.identity, keep=peer)
+                self._identity, self._locked = guest.identity, guest
+
+    def attest(self, *, peer: PeerConnection, nonce: bytes, exported: bytes) -> Evidence:
+        """Return evidence for one connection. Blocks while the platform signs.
+
+        Args:
+            peer: The connection.
+            nonce: The relying party's 32 bytes.
+            exported: The connection's exporter value for that nonce (32 bytes).
+
+        Raises:
+            ReleaseError: CONNECTION_RETIRED where the guest was locked since the connection was made.
+        """
+        with self._step:
+            self._require_current(peer)
+            # Of the identity's own log before the lock; after it, of the log as it has grown.
+            log: LogPosition = peer.identity.log if self._locked is None else self._locked.log_position
+        return channel_evidence(self._attester, identity=peer.identity, log=log, nonce=nonce, exported=exported)
+
+    def locked(self, peer: PeerConnection) -> LockedGuest:
+        """Return the guest under its manifest, for a connection that was made to it.
+
+        Raises:
+            ReleaseError: NOT_LOCKED or CONNECTION_RETIRED.
+        """
+        with self._step:
+            if self._locked is None:
+                raise ReleaseError("NOT_LOCKED", "session: the guest has no manifest")
+            self._require_current(peer)
+            return self._locked
+
+    def knows(self, peer: PeerConnection) -> bool:
+        """Return whether a connection has shown a TLS key of the manifest; nobody is known before the lock."""
+        guest = self._locked
+        return guest is not None and guest.knows(peer.participant_spki_sha256)
+
+    def advance(self) -> State:
+        """Let time pass, and return where the session is then."""
+        guest = self._locked
+        if guest is not None:
+            guest.advance(monotonic_seconds=self._clock.monotonic_seconds(), at=self._clock.now())
+        return self.state
+
+    def halt(self) -> None:
+        """End everything now: items, workers and outputs are gone when this returns."""
+        with self._locking:
+            if self._locked is not None:
+                self._locked.halt()
+            with self._step:
+                self._unlocked_state = step(self._unlocked_state, Input.HALT)
+
+    def _prepare(self, agreement: Agreement) -> LockedGuest:
+        report_id, manifest = self.launch.report_id, agreement.manifest
+        log = log_of_lock(report_id=report_id, platform=self._platform, manifest=manifest, consents=agreement.consents)
+        identity = make_identity(self._attester, manifest=manifest.hash, log=log.position)
+        session = Session(
+            manifest=manifest,
+            report_id=report_id,
+            guest_spki_sha256=identity.spki_sha256,
+            log=log,
+            locked_seconds=self._clock.monotonic_seconds(),
+        )
+        return LockedGuest(
+            session=session,
+            identity=identity,
+            workers=self._start_workers(manifest),
+            attester=self._attester,
+            agreement=agreement.raw,
+        )
+
+    def _require_current(self, peer: PeerConnection) -> None:
+        if peer.identity is not self._identity:
+            raise ReleaseError("CONNECTION_RETIRED", "connection: was made before the lock")

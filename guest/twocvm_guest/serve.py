@@ -1,0 +1,100 @@
+"""One launch of a guest, from its start to the halt of its machine.
+
+The server runs in a thread of its own; the thread that calls `run` lets time pass and waits for the end: the session is
+wiped, or the process is told to stop. Either way items, workers and outputs are gone before connections are.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from twocvm_verifier.clock import Clock
+
+from .agent import AttestationAgent, StartWorkers
+from .platforms.attester import Attester
+from .runtime.isolation import IsolationReport
+from .service.app import build_app
+from .session.machine import State
+from .tls import GuestServer, Limits
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+TICK_SECONDS: Final = 0.25
+
+
+class Guest:
+    """A guest that is about to serve.
+
+    Args:
+        attester: The platform.
+        isolation: What workers are kept in on this machine.
+        start_workers: Makes the runtime for the manifest.
+        clock: The guest's clocks.
+        limits: What connections may cost.
+        host: Address to listen on.
+        port: TCP port; 0 for any that is free.
+
+    Attributes:
+        agent: What it serves.
+    """
+
+    def __init__(
+        self,
+        *,
+        attester: Attester,
+        isolation: IsolationReport,
+        start_workers: StartWorkers,
+        clock: Clock,
+        limits: Limits,
+        host: str,
+        port: int,
+    ) -> None:
+        self.agent: Final = AttestationAgent(
+            attester=attester, isolation=isolation, start_workers=start_workers, clock=clock, limits=limits
+        )
+        # Two spellings of the same ASGI.
+        app = cast("ASGI3Application", build_app(self.agent, clock=clock))
+        self._server: Final = GuestServer(app, self.agent.connections, host=host, port=port)
+        self._failure: Exception | None = None
+
+    def run(self, *, on_ready: Callable[[int], None], stopping: threading.Event) -> None:
+        """Serve until the session is wiped or `stopping` is set; nothing of participants is left then.
+
+        Args:
+            on_ready: Called with the port, in another thread, once connections are taken.
+            stopping: Set by whoever wants the end.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        server = threading.Thread(target=self._serve, args=(on_ready,), name="server")
+        server.start()
+        try:
+            while server.is_alive() and not stopping.wait(TICK_SECONDS):
+                if self.agent.advance() is State.WIPED:
+                    break
+        finally:
+            self.agent.halt()
+            self._server.stop()
+            server.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _serve(self, on_ready: Callable[[int], None]) -> None:
+        try:
+            self._server.run(on_ready)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`, in its own thread
+            self._failure = error
+
+
+def keep_silent() -> None:
+    """Let this process write no memory to disk and no word of a request to the log, which the host reads."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.getLogger("uvicorn").disabled = True
+    logging.getLogger("uvicorn.error").disabled = True
+    logging.getLogger("asyncio").disabled = True
