@@ -96,12 +96,14 @@ class VerifiedReceipt:
         body: What it states, every word of it verified.
         manifest: The manifest that was in force.
         log: The guest's whole life.
-        appraisal: Of the receipt's own report, already required to hold.
+        verified: The receipt's own report.
+        appraisal: Of that report, already required to hold.
     """
 
     body: ReceiptBody
     manifest: Manifest
     log: VerifiedLog
+    verified: VerifiedReport
     appraisal: Appraisal
 
     def require_own(self, *, participant: str, report_id: bytes, guest_spki_sha256: bytes) -> None:
@@ -193,7 +195,7 @@ def verify_receipt(
     )
     rebuilt = _rebuilt(file, body, log, manifest=in_force, report_id=verified.report.report_id)
     _require_whole(body, rebuilt)
-    return VerifiedReceipt(body=body, manifest=in_force, log=log, appraisal=appraisal.require())
+    return VerifiedReceipt(body=body, manifest=in_force, log=log, verified=verified, appraisal=appraisal.require())
 
 
 def _manifest(file: ReceiptFile, expected: Manifest | bytes) -> Manifest:
