@@ -156,7 +156,7 @@ class Appraisal:
         checks: Every check, in the order in which people read them.
         levels: For each of the four levels what proves it.
         facts: What the evidence says, authenticated; for people and records, never to decide again.
-        collateral: What the judgement rests on.
+        collateral: What the judgement rests on; empty where the evidence is not authentic.
         policy_sha256: Which policy judged (32 bytes).
         valid_until: When the first certificate of the chain ends.
         judged_at: The time that was judged at.
@@ -180,6 +180,11 @@ class Appraisal:
     def simulated(self) -> bool:
         """Whether the evidence is from a simulated platform, which promises nothing."""
         return self.platform == "simulated"
+
+    @property
+    def authentic(self) -> bool:
+        """Whether a chip signed the evidence, so that `facts` are its word and not just anybody's."""
+        return bool(self.collateral)
 
     @property
     def verdict(self) -> Verdict:
@@ -240,6 +245,18 @@ class Appraisal:
             "valid_until": format_time(self.valid_until),
             "judged_at": format_time(self.judged_at),
         }
+
+
+def error_json(error: TwoCvmError, *, judged_at: datetime) -> dict[str, Json]:
+    """Return the result object where nothing could be judged: bytes are malformed, or collateral is missing."""
+    return {
+        "schema": SCHEMA,
+        "verdict": str(Verdict.ERROR),
+        "secure": False,
+        "code": error.code,
+        "detail": error.detail,
+        "judged_at": format_time(judged_at),
+    }
 
 
 def _precedence(check: Check) -> int:

@@ -88,6 +88,10 @@ CODES: Final[dict[str, Code]] = {
         "The report says that it was signed with the other kind of key. Pass the VLEK for a VLEK, the VCEK for a VCEK.",
         _ABI,
     ),
+    "TCB_LAYOUT": _not_authentic(
+        "A TCB of the report has a byte set that its product reserves. Update this installation if the chip is newer.",
+        _ABI,
+    ),
     "VEK_KIND_MISMATCH": _not_authentic(
         "A VCEK hangs from the issuer of VLEKs, or the reverse. AMD issues no such certificate.",
         _VCEK,

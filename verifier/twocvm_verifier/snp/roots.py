@@ -167,6 +167,18 @@ def parse_chain(pem: bytes) -> tuple[bytes, bytes]:
     Raises:
         MalformedError: Anything but two PEM certificates and white space, in at most 16384 bytes.
     """
+    found = pem_certificates(pem)
+    if len(found) != 2:
+        raise MalformedError("chain", "pem", f"got {len(found)} certificates, want ASK or ASVK, and then ARK")
+    return found[0], found[1]
+
+
+def pem_certificates(pem: bytes) -> tuple[bytes, ...]:
+    """Return the DER of every certificate in `pem`; what the DER is worth is not asked.
+
+    Raises:
+        MalformedError: Anything but PEM certificates and white space, in at most 16384 bytes.
+    """
     if len(pem) > MAX_CHAIN_BYTES:
         raise MalformedError("chain", "length", f"got {len(pem)} bytes, want at most {MAX_CHAIN_BYTES}")
     found, at = [], 0
@@ -176,9 +188,9 @@ def parse_chain(pem: bytes) -> tuple[bytes, bytes]:
         except ValueError as error:
             raise MalformedError("chain", "pem", "not base64") from error
         at = match.end()
-    if at != len(pem) or len(found) != 2:
-        raise MalformedError("chain", "pem", "want two PEM certificates, ASK or ASVK and then ARK, and nothing else")
-    return found[0], found[1]
+    if at != len(pem):
+        raise MalformedError("chain", "pem", "want PEM certificates and nothing else")
+    return tuple(found)
 
 
 def _verify_hierarchy(hierarchy: Hierarchy) -> list[Issuer]:

@@ -25,6 +25,14 @@ _TURIN: Final[Mapping[str, int]] = MappingProxyType({"fmc": 0, "bootloader": 1, 
 COMPONENTS: Final = frozenset(_TURIN)
 
 
+def _reserved(offsets: Mapping[str, int]) -> int:
+    return sum(0xFF << 8 * offset for offset in range(TCB_BYTES) if offset not in offsets.values())
+
+
+# Mask over the little-endian number; a mask because every report is asked four times.
+_RESERVED: Final = {product: _reserved(_TURIN if product is Product.TURIN else _LEGACY) for product in Product}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tcb:
     """Security versions of the firmware that a chip runs; each 0..255.
@@ -69,8 +77,12 @@ def parse_tcb(raw: bytes, *, product: Product, field: str = "tcb") -> Tcb:
     Raises:
         MalformedError: A byte that the product's layout reserves is not zero.
     """
+    require_tcb_layout(raw, product=product, field=field)
     offsets = layout(product)
-    used = set(offsets.values())
-    if any(byte for offset, byte in enumerate(raw) if offset not in used):
-        raise MalformedError("report", field, f"reserved bytes are not zero for {product}: {raw.hex()}")
     return Tcb(**{"fmc": 0, **{name: raw[offset] for name, offset in offsets.items()}})
+
+
+def require_tcb_layout(raw: bytes, *, product: Product, field: str) -> None:
+    """Refuse a TCB_VERSION in which the product's layout reserves a byte that is set; else as `parse_tcb`."""
+    if int.from_bytes(raw, "little") & _RESERVED[product]:
+        raise MalformedError("report", field, f"reserved bytes are not zero for {product}: {raw.hex()}")

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from twocvm_verifier.clock import format_time, require_utc
-from twocvm_verifier.errors import BindingError, ChainError, SignatureError
+from twocvm_verifier.errors import BindingError, ChainError, MalformedError, SignatureError
 
 from .chain import VerifiedVek
 from .names import VekKind
@@ -31,7 +31,7 @@ from .product import Product, product_of_cpuid
 from .report import SIGNED_BY_NONE, SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNED_BYTES, Report
 from .revocation import CrlUse
 from .rules import Rule, enforce
-from .tcb import Tcb, parse_tcb
+from .tcb import Tcb, parse_tcb, require_tcb_layout
 
 _ECDSA: Final = ec.ECDSA(SHA384())
 _KIND: Final = {SIGNED_BY_VCEK: VekKind.VCEK, SIGNED_BY_VLEK: VekKind.VLEK}
@@ -100,8 +100,7 @@ def verify_report(report: Report, *, vek: VerifiedVek, at: datetime, crls: CrlUs
         The same report, now of the type that `appraise` accepts.
 
     Raises:
-        MalformedError: A TCB has a byte set that its product reserves.
-        BindingError: Report and VEK are of different products, chips, TCBs or kinds.
+        BindingError: Report and VEK are of different products, chips, TCBs or kinds, or a TCB is of no such product.
         SignatureError: The report is not signed, or its signature does not verify.
         ChainError: The chain is not valid at `at`.
 
@@ -144,7 +143,10 @@ def _verify_tcb(case: ReportCase) -> None:
 
 def _verify_tcb_layout(case: ReportCase) -> None:
     for name in TCB_FIELDS:
-        parse_tcb(getattr(case.report, name), product=case.vek.vek.product, field=name)
+        try:
+            require_tcb_layout(getattr(case.report, name), product=case.vek.vek.product, field=name)
+        except MalformedError as error:
+            raise BindingError("TCB_LAYOUT", error.detail) from error
 
 
 def _verify_signature(case: ReportCase) -> None:
@@ -175,7 +177,7 @@ REPORT_RULES: Final = (
     Rule(id="snp.report.product", code="PRODUCT_MISMATCH", verify=_verify_product),
     Rule(id="snp.report.chip_id", code="CHIP_ID_MISMATCH", verify=_verify_chip),
     Rule(id="snp.report.tcb", code="VEK_TCB_MISMATCH", verify=_verify_tcb),
-    Rule(id="snp.report.tcb_layout", code="MALFORMED_REPORT", verify=_verify_tcb_layout),
+    Rule(id="snp.report.tcb_layout", code="TCB_LAYOUT", verify=_verify_tcb_layout),
     Rule(id="snp.report.signature", code="REPORT_SIGNATURE", verify=_verify_signature, needs=(_SIGNED,)),
     Rule(id="snp.chain.not_before", code="CHAIN_NOT_YET_VALID", verify=_verify_not_before),
     Rule(id="snp.chain.not_after", code="CHAIN_EXPIRED", verify=_verify_not_after),
