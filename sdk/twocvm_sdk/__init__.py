@@ -1,0 +1,41 @@
+"""The participant's side: connect to a guest that proves itself, release to it, take outputs and receipts.
+
+The names below are the whole of it for most callers; each is imported when it is first used.
+
+    me = Identity.load(folder)
+    lock(url, manifest=manifest, consents=consents, policy=policy, identity=me)
+    with Participant.connect(url, manifest=manifest, policy=policy, identity=me) as session:
+        session.release({"records-a": path})
+        session.output("model").save(path)
+
+`docs/sdk.md` has the whole story as a program that runs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .identity import Identity
+    from .locking import lock
+    from .outputs import Output
+    from .participant import Participant, Session
+    from .receipts import SessionReceipt
+
+__all__ = ["Identity", "Output", "Participant", "Session", "SessionReceipt", "lock"]
+
+_HOMES = {
+    "Identity": ".identity",
+    "Output": ".outputs",
+    "Participant": ".participant",
+    "Session": ".participant",
+    "SessionReceipt": ".receipts",
+    "lock": ".locking",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from twocvm_verifier.errors import ReleaseError
 
@@ -110,6 +110,35 @@ def replace(folder: int, name: str, data: bytes) -> None:
         _forget(folder, temporary)
         raise
     os.fsync(folder)
+
+
+@contextmanager
+def arriving(path: Path) -> Iterator[BinaryIO]:
+    """Write a file of mode 0600 that has its name only once it is whole and on disk.
+
+    Args:
+        path: Anywhere; a file that is there is replaced in one step.
+
+    Yields:
+        Where to write. If the `with` is left by an exception, `path` is as it was.
+
+    Raises:
+        OSError: It cannot be written there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, want a file", str(path))
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, PRIVATE_FILE), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.absolute().parent)
 
 
 def sweep(folder: int) -> None:

@@ -167,6 +167,11 @@ class VerifiedLog:
     roster: bytes | None
     outcome: Outcome | None
 
+    @property
+    def admitted(self) -> frozenset[str]:
+        """The names of the items that were taken."""
+        return frozenset(event.members["name"] for event in self.events if event.type is EventType.ADMITTED)
+
     def require_not_started(self) -> None:
         """Refuse to join or release after the run, a withdrawal or the end.
 

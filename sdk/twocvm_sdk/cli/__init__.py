@@ -1,0 +1,34 @@
+"""The participant's commands: keys, consents, and one's own side of a session.
+
+Each command is one thin function: it reads files, calls the library, prints. Imports that cost time are made inside.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from . import guests, keys, receipts, session
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+identity_app = typer.Typer(no_args_is_help=True, help="A participant's keys.")
+manifest_sign_app = typer.Typer(no_args_is_help=True, help="Consents.")
+receipt_app = typer.Typer(no_args_is_help=True, help="Receipts.")
+
+identity_app.command("new")(keys.new)
+identity_app.command("show")(keys.show)
+manifest_sign_app.command("sign")(keys.sign)
+receipt_app.command("verify")(receipts.verify)
+
+app.add_typer(identity_app, name="identity")
+app.add_typer(manifest_sign_app, name="manifest")
+app.add_typer(receipt_app, name="receipt")
+for _command in (
+    guests.lock,
+    guests.verify,
+    guests.status,
+    session.join,
+    session.release,
+    session.output,
+    session.withdraw,
+):
+    app.command(_command.__name__)(_command)

@@ -1,0 +1,179 @@
+"""`twocvm lock`, `verify` and `status`: what a guest is, proved anew each time.
+
+Nothing here decides anything: the library does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    Form,
+    GuestUrl,
+    IdentityFolder,
+    ManifestFile,
+    OutputForm,
+    PolicyFile,
+    Quiet,
+    Side,
+    SimulatedRoot,
+    Verbose,
+    read_consents,
+    read_side,
+)
+from .printing import Printer, appraisal_lines, table
+
+if TYPE_CHECKING:
+    from twocvm_sdk.participant import Session
+    from twocvm_verifier.manifest import Manifest
+    from twocvm_verifier.ratls.proof import Proof
+    from twocvm_verifier.strictjson import Json
+
+
+def lock(
+    guest: GuestUrl,
+    *,
+    consents: Annotated[
+        Path, typer.Option("--consents", metavar="DIR", help="A folder with every participant's consent in *.json.")
+    ],
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Lock a guest to a manifest that every participant signed, and see it proved on a new connection."""
+    from twocvm_sdk.locking import lock as lock_guest
+
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    proof = lock_guest(
+        guest,
+        manifest=side.manifest,
+        consents=read_consents(consents),
+        policy=side.policy,
+        identity=side.identity,
+        roots=side.roots,
+    )
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    show_proof(printer, "channel", proof)
+    printer.result(_instance(guest, proof, side.manifest), table(_instance_rows(guest, proof, side.manifest)))
+
+
+def verify(
+    guest: GuestUrl,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Verify a running guest and say what would be released to it; nothing is."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        show_proof(printer, "certificate", session.certificate)
+        show_proof(printer, "channel", session.proof)
+        printer.say(f"consents: of all {len(side.manifest.participants)} participants, verified; log: verified")
+        result = _instance(guest, session.proof, side.manifest) | {
+            "certificate": session.certificate.appraisal.to_json(),
+            "channel": session.proof.appraisal.to_json(),
+            "release": _releasable(side),
+        }
+        rows = _instance_rows(guest, session.proof, side.manifest)
+    names = [str(item["name"]) for item in _releasable(side)]
+    printer.result(result, table(rows | {"would release": ", ".join(names) or "nothing"}))
+
+
+def status(
+    guest: GuestUrl,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a verified guest for its state, and its log for who joined and what arrived."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        show_proof(printer, "channel", session.proof)
+        show_status(printer, session)
+
+
+def connect(side: Side) -> Session:
+    """Open a session on a guest that proves itself."""
+    from twocvm_sdk.participant import Participant
+
+    return Participant.connect(
+        side.url, manifest=side.manifest, policy=side.policy, identity=side.identity, roots=side.roots
+    )
+
+
+def show_proof(printer: Printer, name: str, proof: Proof) -> None:
+    """Tell a person how evidence was judged."""
+    for line in appraisal_lines(name, proof.appraisal, verbose=printer.verbose):
+        printer.say(line)
+
+
+def show_status(printer: Printer, session: Session) -> None:
+    """Print where a session is, by the guest's word and its verified log."""
+    log, state = session.log(), session.status()
+    missing = sorted({entry.name for entry in session.manifest.participants} - log.goes.keys())
+    result: dict[str, Json] = {
+        "state": state,
+        "joined": sorted(log.goes),
+        "missing": missing,
+        "admitted": sorted(log.admitted),
+        "events": log.position.events,
+    }
+    rows = {
+        "state": state,
+        "joined": ", ".join(sorted(log.goes)) or "nobody",
+        "missing": ", ".join(missing) or "nobody",
+        "admitted": ", ".join(sorted(log.admitted)) or "nothing",
+    }
+    printer.result(result, table(rows))
+
+
+def _instance(guest: str, proof: Proof, manifest: Manifest) -> dict[str, Json]:
+    return {
+        "guest": guest,
+        "verdict": str(proof.appraisal.verdict),
+        "secure": proof.appraisal.secure,
+        "report_id": proof.report_id.hex(),
+        "guest_spki_sha256": proof.spki_sha256.hex(),
+        "manifest": manifest.hash.hex(),
+        "events": proof.log.events,
+    }
+
+
+def _instance_rows(guest: str, proof: Proof, manifest: Manifest) -> dict[str, str]:
+    return {
+        "guest": guest,
+        "verdict": f"{proof.appraisal.verdict}, {'secure' if proof.appraisal.secure else 'NOT SECURE'}",
+        "instance": proof.report_id.hex(),
+        "manifest": f"{manifest.hash.hex()} ({manifest.name})",
+        "events": str(proof.log.events),
+    }
+
+
+def _releasable(side: Side) -> list[dict[str, Json]]:
+    name, manifest = side.identity.name, side.manifest
+    data: list[dict[str, Json]] = [
+        {"name": item.name, "kind": "data", "max_bytes": item.max_bytes} for item in manifest.items_of(name)
+    ]
+    return data + [
+        {"name": component.name, "kind": "component", "sha256": component.sha256.hex()}
+        for component in manifest.components_of(name)
+    ]

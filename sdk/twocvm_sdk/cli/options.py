@@ -1,0 +1,203 @@
+"""Options that commands share, and how the files behind them are read.
+
+What a person typed wrong is a usage error (exit 2) that names the option; what a file says wrong keeps its own code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from twocvm_sdk.identity import Identity
+    from twocvm_verifier.manifest import Manifest
+    from twocvm_verifier.manifest.statements import Statement
+    from twocvm_verifier.policy import Policy
+    from twocvm_verifier.snp.roots import Roots
+
+BUILTIN: Final = "builtin"
+STREAM: Final = "-"
+# The largest file that is read whole: a manifest of 1 MiB is the largest that means anything.
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+_SALT_BYTES: Final = 32
+
+
+class Form(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+GuestUrl: TypeAlias = Annotated[str, typer.Argument(metavar="GUEST", help="https://HOST:PORT")]
+Items: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME=FILE", help="All of this participant's items.")
+]
+IdentityFolder: TypeAlias = Annotated[
+    Path, typer.Option("--identity", metavar="DIR", help="This participant's keys (`twocvm identity new`).")
+]
+ManifestFile: TypeAlias = Annotated[
+    str, typer.Option("--manifest", metavar="FILE", help="This participant's own copy, canonical; - is stdin.")
+]
+PolicyFile: TypeAlias = Annotated[
+    str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
+]
+SimulatedRoot: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--simulated-root", metavar="FILE", help="Accept this simulated platform; it promises nothing."),
+]
+OutputForm: TypeAlias = Annotated[Form, typer.Option("-o", "--output", help="How the result is printed.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result and refusals, nothing else.")]
+Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="Print every check.")]
+Again: TypeAlias = Annotated[
+    bool,
+    typer.Option("--again", help="Give another go for this manifest: an earlier instance may have run with your data."),
+]
+SaltFiles: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--salt", metavar="NAME=FILE", help="The salt (base64url) of an item that the manifest commits to."),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What every command on a guest is given: who asks, what they hold, what they believe."""
+
+    url: str
+    identity: Identity
+    manifest: Manifest
+    policy: Policy
+    roots: Roots | None
+
+
+def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated_root: Path | None) -> Side:
+    """Read everything that a command on a guest needs, before anything is sent.
+
+    Raises:
+        typer.BadParameter: `url` is no guest's, a file cannot be read, or simulated roots with a manifest that does
+            not allow them.
+        TwoCvmError: A file is not what it should be.
+    """
+    from twocvm_sdk.address import parse_address
+    from twocvm_sdk.identity import Identity
+
+    try:
+        parse_address(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="GUEST") from error
+    own = read_manifest(manifest)
+    roots = read_roots(simulated_root, manifest=own)
+    return Side(url=url, identity=Identity.load(identity), manifest=own, policy=read_policy(policy), roots=roots)
+
+
+def read_bytes(name: str, *, option: str) -> bytes:
+    """Return the content of a file; `-` is stdin.
+
+    Raises:
+        typer.BadParameter: It cannot be read, or has more than `MAX_FILE_BYTES`.
+    """
+    try:
+        if name == STREAM:
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{name!r}: {error.strerror}", param_hint=option) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise typer.BadParameter(f"{name!r}: more than {MAX_FILE_BYTES} bytes", param_hint=option)
+    return data
+
+
+def read_manifest(name: str) -> Manifest:
+    """Return the manifest in a file, which must be canonical."""
+    from twocvm_verifier.manifest import parse_manifest
+
+    # Editors end files with a line break, which is no part of the manifest.
+    return parse_manifest(read_bytes(name, option="--manifest").removesuffix(b"\n"))
+
+
+def read_policy(name: str) -> Policy:
+    """Return the policy in a file, or the one that is built in."""
+    from twocvm_verifier.policy import Policy, parse_policy
+
+    if name == BUILTIN:
+        return Policy.builtin()
+    try:
+        return parse_policy(read_bytes(name, option="--policy").decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{name!r}: not UTF-8", param_hint="--policy") from error
+
+
+def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:
+    """Return the trust anchors of a simulated platform, or None where AMD's are meant.
+
+    Args:
+        name: The file; None where AMD's are meant.
+        manifest: What must allow a simulated platform; None where only its hash is known, and appraisal will ask.
+    """
+    from twocvm_verifier.snp.roots import simulated_roots
+
+    if name is None:
+        return None
+    if manifest is not None and not manifest.platform.simulated:
+        raise typer.BadParameter("the manifest does not allow a simulated platform", param_hint="--simulated-root")
+    return simulated_roots(read_bytes(str(name), option="--simulated-root"))
+
+
+def read_consents(folder: Path) -> tuple[Statement, ...]:
+    """Return the consents in a folder, one in each file that ends in `.json`."""
+    from twocvm_verifier.manifest.statements import Consent, parse_statement_file
+
+    names = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not names:
+        raise typer.BadParameter(f"{str(folder)!r}: no folder with consents in it", param_hint="--consents")
+    return tuple(
+        parse_statement_file(Consent, read_bytes(str(name), option="--consents").removesuffix(b"\n")) for name in names
+    )
+
+
+def read_items(words: list[str] | None, *, manifest: Manifest, participant: str) -> dict[str, Path]:
+    """Return the files of `NAME=FILE` words, which must be exactly this participant's items."""
+    from twocvm_sdk.items import require_names
+
+    items = {name: Path(file) for name, file in _pairs(words, option="NAME=FILE").items()}
+    try:
+        require_names(frozenset(items), manifest=manifest, participant=participant)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="NAME=FILE") from error
+    return items
+
+
+def read_salts(words: list[str] | None) -> dict[str, bytes]:
+    """Return the salts in the files of `NAME=FILE` words."""
+    from twocvm_verifier.strictjson import parse_base64url
+
+    salts = {}
+    for name, file in _pairs(words, option="--salt").items():
+        text = read_bytes(file, option="--salt").strip()
+        try:
+            salts[name] = parse_base64url(text.decode("ascii"))
+        except ValueError as error:
+            raise typer.BadParameter(f"{file!r}: not base64url", param_hint="--salt") from error
+        if len(salts[name]) != _SALT_BYTES:
+            raise typer.BadParameter(f"{file!r}: want {_SALT_BYTES} bytes", param_hint="--salt")
+    return salts
+
+
+def _pairs(words: list[str] | None, *, option: str) -> Mapping[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words or ():
+        name, equals, file = word.partition("=")
+        if not (name and equals and file):
+            raise typer.BadParameter(f"got {word!r}, want NAME=FILE", param_hint=option)
+        if name in pairs:
+            raise typer.BadParameter(f"{name!r} stands twice", param_hint=option)
+        pairs[name] = file
+    return pairs

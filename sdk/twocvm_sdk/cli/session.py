@@ -1,0 +1,167 @@
+"""`twocvm join`, `release`, `output` and `withdraw`: taking part in a session.
+
+Each connects anew and proves the guest anew. Nothing here decides anything: the library does.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .guests import connect, show_proof, show_status
+from .options import (
+    STREAM,
+    Again,
+    Form,
+    GuestUrl,
+    IdentityFolder,
+    Items,
+    ManifestFile,
+    OutputForm,
+    PolicyFile,
+    Quiet,
+    SaltFiles,
+    Side,
+    SimulatedRoot,
+    Verbose,
+    read_items,
+    read_salts,
+    read_side,
+)
+from .printing import Printer
+from .receipts import receipt_json, receipt_text
+
+if TYPE_CHECKING:
+    from twocvm_sdk.participant import Session
+
+Wait = Annotated[
+    float | None, typer.Option("--wait", metavar="SECONDS", help="How long to wait; the manifest's deadline if unsaid.")
+]
+
+
+def join(
+    guest: GuestUrl,
+    items: Items = None,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    salt: SaltFiles = None,
+    again: Again = False,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Commit to one's items and sign a go for this guest; nothing is released yet."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    paths = read_items(items, manifest=side.manifest, participant=side.identity.name)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        show_proof(printer, "channel", session.proof)
+        session.join(paths, again=again, salts=read_salts(salt))
+        show_status(printer, session)
+
+
+def release(
+    guest: GuestUrl,
+    items: Items = None,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    salt: SaltFiles = None,
+    again: Again = False,
+    wait: Wait = None,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Join, wait for the others, and release one's items; without any named, those that `join` committed to."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        show_proof(printer, "channel", session.proof)
+        committed = None if items else session.committed()
+        paths = committed or read_items(items, manifest=side.manifest, participant=side.identity.name)
+        with printer.transfers() as progress:
+            session.release(paths, again=again, salts=read_salts(salt), wait_seconds=wait, progress=progress)
+        show_status(printer, session)
+
+
+def output(
+    guest: GuestUrl,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The output; without it, only the receipt.")
+    ] = None,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Where it goes; - is stdout.")] = None,
+    receipt: Annotated[Path | None, typer.Option("--receipt", metavar="FILE", help="Where the receipt goes.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the output in the guest, to be fetched again.")] = False,
+    wait: Wait = None,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Wait for the end, verify the receipt, and fetch an output that it promises."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    _require_destination(side, name=name, save=save, receipt=receipt)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        show_proof(printer, "channel", session.proof)
+        kept = session.receipt(wait_seconds=wait)
+        if receipt is not None:
+            kept.save(receipt)
+        if name is not None and save is not None:
+            _fetch(session, printer, name=name, save=save)
+            if not keep:
+                session.ack(name)
+    if save != STREAM:
+        printer.result(receipt_json(kept.body), receipt_text(kept.body))
+
+
+def withdraw(
+    guest: GuestUrl,
+    *,
+    identity: IdentityFolder,
+    manifest: ManifestFile,
+    policy: PolicyFile,
+    simulated_root: SimulatedRoot = None,
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Withdraw from a session before it runs, for good."""
+    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    printer = Printer(form=form, quiet=quiet, verbose=verbose)
+    with connect(side) as session:
+        session.withdraw()
+        show_status(printer, session)
+
+
+def _require_destination(side: Side, *, name: str | None, save: str | None, receipt: Path | None) -> None:
+    own = {output.name for output in side.manifest.outputs_of(side.identity.name)}
+    if name is None and receipt is None:
+        raise typer.BadParameter("name an output, or say where the receipt goes", param_hint="NAME")
+    if name is not None and name not in own:
+        raise typer.BadParameter(f"got {name!r}, want one of {sorted(own)}", param_hint="NAME")
+    if (name is None) != (save is None):
+        raise typer.BadParameter("an output and its file are named together", param_hint="--save")
+
+
+def _fetch(session: Session, printer: Printer, *, name: str, save: str) -> None:
+    promised = session.output(name)
+    if save == STREAM:
+        sys.stdout.buffer.write(promised.read())
+        sys.stdout.buffer.flush()
+        return
+    with printer.transfers() as progress:
+        promised.save(Path(save), progress=progress)

@@ -1,0 +1,269 @@
+"""A participant's side of one session, from a proven guest to outputs and a receipt.
+
+`Participant.connect` returns only after the guest has proven itself on this very connection, serves the manifest that
+this participant holds, and has shown a valid consent of everybody and an honest log. Nothing is released before the
+further rules of `release` hold, and nothing is taken but what a verified receipt promises (`receipts`, `outputs`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from twocvm_verifier.clock import Clock, SystemClock
+from twocvm_verifier.errors import FetchError, ReleaseError
+from twocvm_verifier.eventlog import VerifiedLog
+from twocvm_verifier.manifest import Manifest
+from twocvm_verifier.manifest.roster import Roster
+from twocvm_verifier.manifest.statements import sign_withdraw
+from twocvm_verifier.policy import Policy
+from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation
+from twocvm_verifier.snp.revocation import PREFER, CrlUse
+from twocvm_verifier.snp.roots import Roots
+
+from .connection import AttestedConnection
+from .identity import Identity
+from .instance import Instance
+from .items import Progress
+from .outputs import Output
+from .receipts import SessionReceipt
+from .release import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Releaser, silent
+from .trust import expect
+
+_NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
+
+
+class Participant:
+    """The door to a session."""
+
+    @staticmethod
+    def connect(
+        url: str,
+        *,
+        manifest: Manifest,
+        policy: Policy,
+        identity: Identity,
+        roots: Roots | None = None,
+        crls: CrlUse = PREFER,
+        clock: Clock | None = None,
+    ) -> Session:
+        """Connect to the locked guest at `url`, and return once it is proven.
+
+        Args:
+            url: `https://HOST:PORT`.
+            manifest: This participant's own copy.
+            policy: What every report is held to, beside the manifest's `platform`.
+            identity: This participant's keys.
+            roots: Trust anchors; AMD's where none are given.
+            crls: Whether revocation is asked about.
+            clock: The machine's own where none is given.
+
+        Raises:
+            ValueError: `url` is no guest's, or simulated roots with a manifest that does not allow them.
+            ReleaseError: NOT_A_PARTICIPANT.
+            TwoCvmError: The guest is not locked, not proven, or not what the manifest says; nothing was released.
+        """
+        identity.require_entry(manifest)
+        clock = clock or SystemClock()
+        expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=False)
+        connection = AttestedConnection.open(
+            url,
+            expectation=expectation,
+            identity=identity.tls,
+            clock=clock,
+            randomness=secrets.token_bytes,
+        )
+        try:
+            instance = Instance(connection, manifest=manifest)
+            instance.agree()
+            instance.log()
+        except BaseException:
+            connection.close()
+            raise
+        return Session(connection, instance=instance, identity=identity, expectation=expectation, clock=clock)
+
+
+class Session:
+    """One participant's side of a session, over one proven connection. Made only by `Participant.connect`.
+
+    Not for use by several threads at once. As a context manager it closes the connection at the end.
+
+    Args:
+        connection: Proven.
+        instance: The guest behind it, its manifest, consents and log verified.
+        identity: This participant's keys.
+        expectation: What every report is held to.
+        clock: Judges dates and waiting.
+    """
+
+    def __init__(
+        self,
+        connection: AttestedConnection,
+        *,
+        instance: Instance,
+        identity: Identity,
+        expectation: Expectation,
+        clock: Clock,
+    ) -> None:
+        self.instance: Final = instance
+        self.identity: Final = identity
+        self.manifest: Final = instance.manifest
+        self._connection: Final = connection
+        self._expectation: Final = expectation
+        self._clock: Final = clock
+        self._releaser: Final = Releaser(instance=instance, identity=identity, clock=clock)
+        self._receipt: SessionReceipt | None = None
+
+    @property
+    def proof(self) -> ChannelProof:
+        """The guest's latest proof; its `appraisal` says what was judged, and how."""
+        return self.instance.proof
+
+    @property
+    def certificate(self) -> CertificateProof:
+        """What the guest's certificate proved in the handshake."""
+        return self._connection.certificate
+
+    def committed(self) -> Mapping[str, Path] | None:
+        """Return the files that this participant's go for this guest commits to, by name; None without a go."""
+        go = self._releaser.ledger.standing(self.instance.report_id, again=True)
+        return None if go is None else go.paths
+
+    def log(self) -> VerifiedLog:
+        """Return the guest's event log, verified."""
+        return self.instance.log()
+
+    def status(self) -> str:
+        """Return the session's state, as the guest says it."""
+        return self.instance.guest.state()
+
+    def join(self, items: Mapping[str, Path], *, again: bool = False, salts: Mapping[str, bytes] = _NONE) -> None:
+        """Commit to all of this participant's items and sign the go for this guest; nothing is released yet.
+
+        Args:
+            items: Every data item and component that this participant owns, by name; `{}` for none.
+            again: Say True only to mean a second run: an earlier go for this manifest may have run with your data.
+            salts: For items whose commitment is in the manifest, the salt that it was made with (32 bytes).
+
+        Raises:
+            ValueError: `items` is not exactly this participant's.
+            ReleaseError: GO_ALREADY_GIVEN, OUTSIDE_VALIDITY, LOG_STARTED, ITEM_CHANGED, ...
+            TwoCvmError: The guest, its log or its proof did not hold.
+        """
+        self._releaser.join(items, salts=salts, again=again)
+
+    def release(
+        self,
+        items: Mapping[str, Path],
+        *,
+        again: bool = False,
+        salts: Mapping[str, bytes] = _NONE,
+        wait_seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> Roster:
+        """Join, wait until everybody has, and send all of this participant's items.
+
+        After a failure the same call, in this process or another, goes on where it stopped.
+
+        Args:
+            items: As `join`.
+            again: As `join`.
+            salts: As `join`.
+            wait_seconds: How long to wait for the others; the manifest's deadline where nothing is said.
+            progress: Told while items are sent.
+
+        Returns:
+            Everybody's go, as verified.
+
+        Raises:
+            ValueError: As `join`.
+            FetchError: ROSTER_WAIT_ENDED, or the connection was lost.
+            TwoCvmError: As `join`; nothing leaves unless every rule of `release` holds.
+        """
+        return self._releaser.release(
+            items, salts=salts, again=again, wait_seconds=self._wait(wait_seconds), progress=progress
+        )
+
+    def withdraw(self) -> None:
+        """Withdraw from the session, for good.
+
+        Raises:
+            ReleaseError: TOO_LATE once the run has begun.
+        """
+        self.instance.guest.withdraw(
+            sign_withdraw(
+                self.identity.consent_key,
+                manifest_hash=self.manifest.hash,
+                participant=self.identity.name,
+                report_id=self.instance.report_id,
+            )
+        )
+
+    def receipt(self, *, wait_seconds: float | None = None) -> SessionReceipt:
+        """Wait for the session to end, and return this participant's receipt, verified.
+
+        Args:
+            wait_seconds: How long to wait; the manifest's deadline where nothing is said.
+
+        Raises:
+            FetchError: SESSION_GOES_ON: it has not ended.
+            TwoCvmError: The receipt is not this participant's, of this instance and run, or not authentic.
+        """
+        if self._receipt is None:
+            self._wait_for_end(self._wait(wait_seconds))
+            self._receipt = SessionReceipt.fetch(
+                self.instance, participant=self.identity.name, expectation=self._expectation, clock=self._clock
+            )
+        return self._receipt
+
+    def output(self, name: str, *, wait_seconds: float | None = None) -> Output:
+        """Wait for the session to end, verify the receipt, and return one of this participant's outputs.
+
+        Args:
+            name: The output's name in the manifest.
+            wait_seconds: As `receipt`.
+
+        Raises:
+            KeyError: The manifest has no such output for this participant.
+            ReleaseError: SESSION_ENDED: the session ended without outputs.
+            TwoCvmError: As `receipt`.
+        """
+        if name not in {output.name for output in self.manifest.outputs_of(self.identity.name)}:
+            raise KeyError(f"{name}: no output of {self.identity.name!r} in this manifest")
+        body = self.receipt(wait_seconds=wait_seconds).body
+        for promised in body.outputs:
+            if promised.name == name:
+                return Output(promised=promised, guest=self.instance.guest)
+        raise ReleaseError("SESSION_ENDED", f"output {name!r}: the session ended as {body.outcome}, without outputs")
+
+    def ack(self, name: str) -> None:
+        """Tell the guest that an output has arrived for good, so that it can wipe early."""
+        self.instance.guest.acknowledge(name)
+
+    def close(self) -> None:
+        """Close the connection; the session in the guest goes on without it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, seconds: float | None) -> float:
+        return float(self.manifest.rules.deadline_seconds) if seconds is None else seconds
+
+    def _wait_for_end(self, wait_seconds: float) -> None:
+        last, pause = self._clock.monotonic_seconds() + wait_seconds, FIRST_PAUSE_SECONDS
+        while self.instance.log().outcome is None:
+            if self._clock.monotonic_seconds() > last:
+                raise FetchError("SESSION_GOES_ON", f"session: has not ended in {wait_seconds:.0f} s")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            self.instance.refresh()
