@@ -117,10 +117,13 @@ def read_channel(place: Place) -> Channel | None:
     """Read one member of `channels`; None where an end or the kind cannot be made out."""
     fields = place.members(required=("from", "to", "kind"), optional=("max_bytes",))
     kind = fields["kind"].choice(ChannelKind)
+    if not kind:
+        # What its ends may be depends on the kind.
+        return None
     source = _read_end(fields["from"], call=kind == ChannelKind.CALL, data=kind != ChannelKind.CALL)
     target = _read_end(fields["to"], call=kind == ChannelKind.CALL, data=False)
     max_bytes = _channel_size(fields, kind)
-    if source is None or not isinstance(target, PortRef) or not kind:
+    if source is None or not isinstance(target, PortRef):
         return None
     if kind == ChannelKind.CALL and isinstance(source, PortRef) and source.port != target.port:
         fields["to"].wrong(Rule.FORM, "both ends of a call name the same interface")
@@ -219,7 +222,7 @@ def _channel_size(fields: Members, kind: str) -> int:
         if "max_bytes" in fields:
             fields["max_bytes"].wrong(Rule.UNKNOWN, "a call has no max_bytes")
         return 0
-    if kind and "max_bytes" not in fields:
+    if "max_bytes" not in fields:
         fields["max_bytes"].wrong(Rule.MISSING, "the member is missing")
     return _size(fields["max_bytes"])
 
