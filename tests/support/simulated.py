@@ -19,7 +19,7 @@ ISSUED_AT: Final = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @cache
-def chip(number: int = 0) -> SimulatedChip:
+def chip(number: int, /) -> SimulatedChip:
     """Return the simulated chip of that number; chips of different numbers have different roots."""
     return SimulatedChip.create(at=ISSUED_AT)
 
