@@ -1,8 +1,8 @@
 """Build WebAssembly components from C: the same sources and the same pins give the same bytes.
 
-    python tools/build_components.py             build the demo's components and their digests
-    python tools/build_components.py --check     build them elsewhere and compare with what is committed
-    python tools/build_components.py SRC.c [SRC.c ...] -o OUT.wasm [--wit FILE --world NAME]
+    python -m tools.build_components             build the demo's components and their digests
+    python -m tools.build_components --check     build them elsewhere and compare with what is committed
+    python -m tools.build_components SRC.c [SRC.c ...] -o OUT.wasm [--wit FILE --world NAME]
 
 With `--wit` the module speaks the component model's own ABI and imports only what it uses of that world. Without it the
 sources are an ordinary C program for WASI (`main`, `fopen`, ...), and an adapter is put around it.
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from strip_wasm import strip
+from tools.strip_wasm import strip
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "tools" / "components"

@@ -1,6 +1,6 @@
 """Make the two hospitals' files of the demo from the original data; the same bytes every time.
 
-    python tools/make_demo_data.py [FOLDER]          FOLDER is examples/demo/data unless given
+    python -m tools.make_demo_data [FOLDER]          FOLDER is examples/demo/data unless given
 
 Each patient gets a pseudonym. Hospital A has the measurements and hospital B the diagnoses; each leaves out some
 patients and has an order of its own, so that only a join brings them together again. Who is left out and the order of

@@ -1,0 +1,1 @@
+"""`twocvm demo`: three organisations compute together on this machine, on a simulated platform, with real data."""
