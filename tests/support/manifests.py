@@ -174,7 +174,11 @@ class World:
         return sign_consent(key, manifest_hash=manifest_hash or self.manifest.hash, participant=name)
 
     def consents(self) -> tuple[Statement, ...]:
-        """Return everybody's consent, sorted by participant."""
+        """Return everybody's consent, sorted by participant; the same ones each time."""
+        return self._consents
+
+    @cached_property
+    def _consents(self) -> tuple[Statement, ...]:
         return tuple(self.consent(name) for name in self.names)
 
     def go(

@@ -29,16 +29,10 @@ MAX_SPKI_BYTES: Final = 120
 
 _FIELD_PRIME: Final = 2**255 - 19
 _Y_BITS: Final = 2**255 - 1
-# RFC 8032, 5.1: y of the eight points whose order divides 8; two of them for order 8, and one each for 1, 2 and 4.
-_SMALL_ORDER_Y: Final = frozenset(
-    {
-        0,
-        1,
-        _FIELD_PRIME - 1,
-        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-    }
-)
+# RFC 8032, 5.1: y of the eight points of edwards25519 whose order divides 8. Order 1, 2 and 4 have 1, -1 and 0; the
+# four of order 8 have this value or its negative.
+_ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER_Y: Final = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
 
 
 def spki_der(key: ConsentPrivateKey | ConsentPublicKey) -> bytes:
