@@ -157,7 +157,7 @@ def test_members_are_exactly_those_of_the_kind(name: str) -> None:
     assert refusal.value.code == "MALFORMED_STATEMENT"
 
 
-@pytest.mark.parametrize(("name", "other"), itertools.permutations(STATEMENTS, 2))
+@pytest.mark.parametrize(("name", "other"), list(itertools.permutations(STATEMENTS, 2)))
 def test_kinds_are_not_each_other(name: str, other: str) -> None:
     """A statement of one kind is none of another, by its members; and by its label, were its members the same."""
     statement = STATEMENTS[name][1]
