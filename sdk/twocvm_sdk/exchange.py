@@ -13,7 +13,7 @@ from typing import Final
 from twocvm_verifier.errors import FetchError, MalformedError
 
 from .httpwire import Body, Head, read_head, request_head
-from .tlssocket import TlsSocket, lost
+from .tlssocket import RECORD_BYTES, TlsSocket, lost
 
 # What is read ahead, and what a body is sent in.
 CHUNK_BYTES: Final = 1 << 18
@@ -117,15 +117,12 @@ class Exchanges:
         return False
 
     def _send(self, head: bytes, body: Iterable[bytes], content_length: int) -> None:
-        sent_bytes = 0
+        unsent_bytes = len(head) + content_length
         try:
-            self.tls.send_all(head)
-            for piece in body:
-                sent_bytes += len(piece)
-                if sent_bytes > content_length:
-                    break
-                self.tls.send_all(piece)
-                if sent_bytes < content_length and self.tls.has_data():
+            for packet in _packets(head, _measured(body, content_length)):
+                self.tls.send_all(packet)
+                unsent_bytes -= len(packet)
+                if unsent_bytes and self.tls.has_data():
                     self._last = True
                     return
         except FetchError:
@@ -133,12 +130,31 @@ class Exchanges:
             self._last = True
             if not self._has_answer():
                 raise
-            return
-        if sent_bytes != content_length:
-            raise ValueError(f"body: got {sent_bytes} bytes or more, want {content_length}")
 
     def _has_answer(self) -> bool:
         try:
             return self.tls.has_data()
         except FetchError:
             return False
+
+
+def _measured(body: Iterable[bytes], content_length: int) -> Iterator[bytes]:
+    remaining_bytes = content_length
+    for piece in body:
+        remaining_bytes -= len(piece)
+        if remaining_bytes < 0:
+            break
+        yield piece
+    if remaining_bytes:
+        raise ValueError(f"body: not the {content_length} bytes that were announced")
+
+
+def _packets(head: bytes, body: Iterator[bytes]) -> Iterator[bytes]:
+    # A small body leaves together with the head, in one record; a large one is not copied for that.
+    first = next(body, b"")
+    if len(first) > RECORD_BYTES:
+        yield head
+        yield first
+    else:
+        yield head + first
+    yield from body

@@ -30,7 +30,7 @@ MAX_HEAD_BYTES: Final = 16384
 
 Reader: TypeAlias = "io.BufferedReader[TlsSocket]"
 
-_STATUS_LINE: Final = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2}) ?([\t\x20-\x7e]*)\r\n", re.ASCII)
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: ([\t\x20-\x7e]*))?\r\n", re.ASCII)
 # RFC 9110, 5.1 and 5.5: a token, a colon, and printable text.
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*\r\n", re.ASCII)
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
@@ -158,7 +158,7 @@ def read_head(reader: Reader) -> Head:
         fields.append((field[1].lower(), field[2]))
     return Head(
         status=int(status_line[1]),
-        reason=status_line[2],
+        reason=status_line[2] or "",
         fields=tuple(fields),
         content_length=_content_length(fields),
     )

@@ -26,7 +26,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 # RFC 8446, 5.1: one record is what one read gives; a larger buffer would only be allocated in vain.
-_RECORD_BYTES: Final = 1 << 14
+RECORD_BYTES: Final = 1 << 14
 _MILLISECONDS: Final = 1000
 
 
@@ -104,7 +104,7 @@ class TlsSocket(io.RawIOBase):
             return None
         view = memoryview(buffer)
         try:
-            return self._until_done(self.tls.recv_into, view, min(len(view), _RECORD_BYTES))
+            return self._until_done(self.tls.recv_into, view, min(len(view), RECORD_BYTES))
         except SSL.ZeroReturnError:
             return 0
 

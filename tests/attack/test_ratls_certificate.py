@@ -51,9 +51,11 @@ def refuse(scene: Scene, context: SSL.Context, code: str, **changes: object) -> 
 def test_honest_forgery_is_accepted_in_the_handshake(scene: Scene) -> None:
     """The forger's tools make what is accepted when nothing is made wrong; so what is refused below is the one flaw."""
     forgery = Forgery(scene=scene)
-    with HostileGuest(forgery.context(), script=lambda talk: talk.prove(forgery)) as hostile:
-        with scene.connect(hostile.url) as connection:
-            assert connection.proof.spki_sha256 == forgery.spki_sha256
+    with (
+        HostileGuest(forgery.context(), script=lambda talk: talk.prove(forgery)) as hostile,
+        scene.connect(hostile.url) as connection,
+    ):
+        assert connection.proof.spki_sha256 == forgery.spki_sha256
     assert hostile.shown != []
 
 
@@ -191,9 +193,11 @@ def test_evidence_with_a_cbor_trick_is_refused(scene: Scene, trick: str) -> None
     """The collection has one spelling, and none but it is read."""
     raw = tricks(_evidence_members(scene))[trick]
     value = octet_string(raw) if len(raw) > 255 else bytes([4, len(raw)]) + raw if len(raw) < 128 else octet_string(raw)
-    with HostileGuest(Forgery(scene=scene, value=value).context()) as hostile:
-        with pytest.raises(HandshakeError) as refusal:
-            scene.connect(hostile.url)
+    with (
+        HostileGuest(Forgery(scene=scene, value=value).context()) as hostile,
+        pytest.raises(HandshakeError) as refusal,
+    ):
+        scene.connect(hostile.url)
     assert refusal.value.exit_status == 30
     assert (hostile.shown, hostile.heard) == ([], b"")
 
@@ -217,9 +221,11 @@ def test_evidence_with_a_cbor_trick_is_refused(scene: Scene, trick: str) -> None
 def test_extension_with_a_der_trick_is_refused(scene: Scene, spell: Callable[[bytes], bytes]) -> None:
     """The extension's value is one OCTET STRING in DER of at most 16384 bytes."""
     value = spell(encode_cbor(Forgery(scene=scene).certificate_evidence()))
-    with HostileGuest(Forgery(scene=scene, value=value).context()) as hostile:
-        with pytest.raises(HandshakeError) as refusal:
-            scene.connect(hostile.url)
+    with (
+        HostileGuest(Forgery(scene=scene, value=value).context()) as hostile,
+        pytest.raises(HandshakeError) as refusal,
+    ):
+        scene.connect(hostile.url)
     assert refusal.value.exit_status == 30
     assert (hostile.shown, hostile.heard) == ([], b"")
 
@@ -318,9 +324,11 @@ def test_client_offers_nothing_to_resume_and_no_early_data(scene: Scene) -> None
     """The first flight has no session, no early data and no promise of a later authentication."""
     flights = []
     for _ in range(2):
-        with _socket_server(lambda accepted: flights.append(accepted.recv(1 << 16))) as port:
-            with pytest.raises(FetchError):
-                scene.connect(f"https://127.0.0.1:{port}", timeouts=SHORT)
+        with (
+            _socket_server(lambda accepted: flights.append(accepted.recv(1 << 16))) as port,
+            pytest.raises(FetchError),
+        ):
+            scene.connect(f"https://127.0.0.1:{port}", timeouts=SHORT)
     for flight in flights:
         # RFC 8446, 4.2: pre_shared_key 41, early_data 42, post_handshake_auth 49.
         assert not {41, 42, 49} & set(_extensions(flight))
@@ -329,9 +337,11 @@ def test_client_offers_nothing_to_resume_and_no_early_data(scene: Scene) -> None
 
 def test_silent_peer_is_left_in_time(scene: Scene) -> None:
     """Whoever takes the connection and says nothing holds nobody up; that is 40, not a refusal."""
-    with _socket_server(lambda accepted: accepted.recv(1 << 16) and accepted.recv(1)) as port:
-        with pytest.raises(FetchError) as ending:
-            scene.connect(f"https://127.0.0.1:{port}", timeouts=SHORT)
+    with (
+        _socket_server(lambda accepted: accepted.recv(1 << 16) and accepted.recv(1)) as port,
+        pytest.raises(FetchError) as ending,
+    ):
+        scene.connect(f"https://127.0.0.1:{port}", timeouts=SHORT)
     assert (ending.value.code, ending.value.exit_status) == ("CONNECTION_TIMEOUT", 40)
 
 
@@ -344,9 +354,11 @@ def test_peer_that_hangs_up_is_lost(scene: Scene) -> None:
 
 def test_peer_that_speaks_plain_http_is_refused(scene: Scene) -> None:
     """What is not TLS is no guest."""
-    with _socket_server(lambda accepted: accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        with pytest.raises(HandshakeError) as refusal:
-            scene.connect(f"https://127.0.0.1:{port}")
+    with (
+        _socket_server(lambda accepted: accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\n")) as port,
+        pytest.raises(HandshakeError) as refusal,
+    ):
+        scene.connect(f"https://127.0.0.1:{port}")
     assert refusal.value.code == "TLS_REFUSED"
 
 

@@ -146,7 +146,7 @@ class Forgery:
             builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self.signer or self.key, SHA256())
 
-    def channel_evidence(self, talk: Talk, nonce: bytes, **changes: Any) -> Evidence:
+    def channel_evidence(self, talk: Talk, nonce: bytes, /, **changes: Any) -> Evidence:
         """Return channel evidence for the attacker's own connection `talk`, with `changes` to claims or report."""
         exported = talk.tls.export_keying_material(b"Attestation", 32, nonce)
         claims = {

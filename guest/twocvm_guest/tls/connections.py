@@ -27,6 +27,11 @@ class Link(Protocol):
         """What its requests see of it; None before the handshake is complete."""
         ...
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the client has begun a handshake or a request and not ended it."""
+        ...
+
     def retire(self) -> None:
         """Let nothing more in or out, and close; from any thread."""
         ...

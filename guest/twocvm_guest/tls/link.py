@@ -144,6 +144,11 @@ class TlsLink(asyncio.BufferedProtocol):
         self._retired = True
         self._loop.call_soon_threadsafe(self._raw.abort)
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the client has begun a handshake or a request and not ended it."""
+        return self._http is None or self._request_is_incomplete
+
     def sweep(self) -> None:
         """Drop the connection if its client has had its time."""
         waiting_bytes = self._raw.get_write_buffer_size()

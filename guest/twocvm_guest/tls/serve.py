@@ -86,9 +86,9 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn knows only the connections that speak HTTP already.
+        # uvicorn closes idle connections and waits for the others; it need not wait for what a client has to send.
         for link in self._connections.snapshot():
-            if link.peer is None:
+            if link.is_incomplete:
                 link.retire()
         await super().shutdown(sockets=sockets)
         for link in self._connections.snapshot():
