@@ -82,8 +82,8 @@ def compose(value: Json, *, randomness: Randomness) -> Manifest:
     try:
         return parse_manifest(strictjson.canonical(arranged))
     except ManifestError as error:
-        problems = (replace(problem, pointer=places.original(problem.pointer)) for problem in error.problems)
-        raise ManifestError(tuple(problems)) from error
+        problems = [replace(problem, pointer=places.original(problem.pointer)) for problem in error.problems]
+        raise ManifestError(tuple(sorted(problems, key=_reading_order))) from error
 
 
 def canonical_bytes(value: Json) -> bytes:
@@ -104,6 +104,12 @@ class _Places:
             before, place = place.members.get(token, (token, _Places()))
             found += f"/{before}"
         return found
+
+
+def _reading_order(problem: Problem) -> tuple[tuple[int, str], ...]:
+    """Return a key that sorts places as they stand in a document: indices as numbers, members by name."""
+    tokens = problem.pointer.split("/")[1:]
+    return tuple((int(token), "") if token.isdecimal() else (-1, token) for token in tokens)
 
 
 def _arrange(value: Json, path: tuple[str, ...]) -> tuple[Json, _Places]:
