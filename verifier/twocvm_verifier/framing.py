@@ -21,6 +21,7 @@ ITEM: Final = "2cvm.item.v1"
 ROSTER: Final = "2cvm.roster.v1"
 LOG: Final = "2cvm.log.v1"
 POLICY: Final = "2cvm.policy.v1"
+SIMULATED: Final = "2cvm.simulated.v1"
 
 HASH_BYTES: Final = 32
 
@@ -72,6 +73,11 @@ def log_next(head: bytes, canonical_event: bytes) -> bytes:
     """Return the head after one more event, from the head before it and the event's JCS bytes."""
     _fixed(head=head)
     return sha256(tagged(LOG, head, canonical_event))
+
+
+def simulated_measurement(canonical_files: bytes) -> bytes:
+    """Return MEASUREMENT of the simulated platform (48 bytes), from the JCS of its files' paths and digests."""
+    return hashlib.sha384(tagged(SIMULATED, canonical_files)).digest()
 
 
 def binder(*, spki_der: bytes, exported: bytes) -> bytes:

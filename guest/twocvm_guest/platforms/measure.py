@@ -6,7 +6,6 @@ manifest written for one version of the software refuses another (`docs/spec/sim
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Final
 from twocvm_verifier import framing, strictjson
 
 PACKAGES: Final = ("twocvm_certs", "twocvm_guest", "twocvm_sdk", "twocvm_verifier")
-LABEL: Final = "2cvm.simulated.v1"
 _CACHE: Final = "__pycache__"
 
 
@@ -38,7 +36,7 @@ def measure(folders: Mapping[str, Path]) -> bytes:
         for path in folder.rglob("*")
         if path.is_file() and _CACHE not in path.parts
     )
-    return hashlib.sha384(framing.tagged(LABEL, strictjson.canonical(files))).digest()
+    return framing.simulated_measurement(strictjson.canonical(files))
 
 
 def _folder(name: str) -> Path:
