@@ -28,7 +28,6 @@ from . import framing, strictjson
 from .binding import LogPosition
 from .errors import LogProofError, MalformedError, ReleaseError
 from .logevents import (
-    MAX_EVENT_BYTES,
     MAX_EVENTS,
     Event,
     EventType,
@@ -288,7 +287,4 @@ def _require_outcome(events: tuple[Event, ...]) -> None:
 
 
 def _next_head(head: bytes, event: Event, seq: int) -> bytes:
-    raw = strictjson.canonical(event.to_json(seq))
-    if len(raw) > MAX_EVENT_BYTES:
-        raise ValueError(f"event: got {len(raw)} bytes, want at most {MAX_EVENT_BYTES}")
-    return framing.log_next(head, raw)
+    return framing.log_next(head, strictjson.canonical(event.to_json(seq)))

@@ -22,7 +22,6 @@ from .strictjson import Json
 
 # A manifest of 1 MiB has fewer than 20,000 participants, components and data items together; each is one event.
 MAX_EVENTS: Final = 32768
-MAX_EVENT_BYTES: Final = 2048
 
 
 class EventType(StrEnum):

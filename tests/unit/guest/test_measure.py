@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twocvm_guest.platforms.measure import PACKAGES, measure, measure_installed
+from twocvm_guest.platforms.measure import PACKAGES, _folder, measure, measure_installed
 
 
 @pytest.fixture
@@ -63,3 +63,9 @@ def test_the_installed_packages_have_one() -> None:
     assert len(PACKAGES) == 4
     assert measure_installed() == measure_installed() != hashlib.sha384().digest()
     assert len(measure_installed()) == 48
+
+
+def test_what_is_not_installed_is_not_measured() -> None:
+    """A package that cannot be found as files is a broken installation, never an empty measurement."""
+    with pytest.raises(RuntimeError, match="twocvm_nothing"):
+        _folder("twocvm_nothing")

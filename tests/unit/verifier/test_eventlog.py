@@ -338,6 +338,19 @@ def test_missing_isolation_is_listed_once_and_sorted() -> None:
     assert eventlog.platform_event(platform="snp", missing=()).members["missing"] == ""
 
 
+def test_no_event_is_longer_than_the_page_says() -> None:
+    """The longest event that its members allow stays below 2048 bytes."""
+    names = tuple(f"{number:x}".rjust(63, "a") for number in range(24))
+    longest = eventlog.platform_event(platform="a" * 63, missing=names)
+    assert 1500 < len(canonical(longest.to_json(eventlog.MAX_EVENTS))) <= 2048
+
+
+def test_what_was_admitted_is_in_the_log() -> None:
+    """A verified log names the items that were taken."""
+    assert _verify(*WHOLE).admitted == {"records-a"}
+    assert _verify(*WHOLE[:4]).admitted == set()
+
+
 def test_a_full_log_takes_no_more() -> None:
     """The log is as long as it may be read, and the next event is our own mistake."""
     log = EventLog(report_id=REPORT_ID)
