@@ -28,10 +28,6 @@ CODES: Final[dict[str, Code]] = {
         "The manifest has a filter that this version has not got, so nobody here can say what it lets through. "
         "Use `max_bytes`, or a version that has it.",
     ),
-    "UNSUPPORTED_LEDGER": _unsupported(
-        "The manifest demands that measurements stand in a transparency ledger, which this version cannot look up. "
-        "Use one that can; leaving the check out is not an option.",
-    ),
     # Signed statements.
     "MALFORMED_STATEMENT": malformed(
         "A consent, go or withdrawal has not exactly the members of its kind in their one form. Sign it again.",
