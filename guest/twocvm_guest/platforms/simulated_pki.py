@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from twocvm_verifier.clock import require_utc
 from twocvm_verifier.snp import der, names
 from twocvm_verifier.snp.product import Product
 
@@ -71,7 +72,7 @@ def make_certificates(*, chip_id: bytes, tcb: bytes, at: datetime) -> SimulatedC
     ark, ask = _make_ark(ark_key), _make_ask(ask_key, ark_key)
     return SimulatedCertificates(
         vcek_key=vcek_key,
-        vcek_der=_make_vcek(vcek_key.public_key(), ask_key, chip_id=chip_id, tcb=tcb, at=at.astimezone(UTC)),
+        vcek_der=_make_vcek(vcek_key.public_key(), ask_key, chip_id=chip_id, tcb=tcb, at=require_utc(at)),
         chain_pem=ask.public_bytes(Encoding.PEM) + ark.public_bytes(Encoding.PEM),
     )
 

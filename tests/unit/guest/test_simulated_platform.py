@@ -20,7 +20,7 @@ from tests.support.simulated import ISSUED_AT, chip, launch, lenient_policy, ver
 
 import twocvm_certs
 from twocvm_guest.platforms.attester import Attester
-from twocvm_guest.platforms.simulated import HARDWARE_LATENCY_SECONDS, SimulatedPlatform
+from twocvm_guest.platforms.simulated import HARDWARE_LATENCY_SECONDS, SimulatedChip, SimulatedPlatform
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, amd_roots, appraise, appraise_guest, simulated_roots
 from twocvm_verifier.errors import AppraisalError, ChainError, TwoCvmError
 from twocvm_verifier.result import Verdict
@@ -193,6 +193,7 @@ def test_the_authorities_have_the_shape_of_amd_s(kind: str) -> None:
     assert set(_oids(ours)) == {*_oids(genuine), MARK_OID.dotted_string} - {crl_place}
     key = ours.public_key()
     assert isinstance(key, rsa.RSAPublicKey)
+    assert _certificates()["VCEK"].tbs_certificate_bytes[12:79] in ours.tbs_certificate_bytes
     assert (key.key_size, key.public_numbers().e) == (4096, 65537)
 
 
@@ -250,6 +251,12 @@ def test_a_report_takes_64_bytes(report_data: bytes) -> None:
     """Any other length of report data is our own mistake, never padded or cut."""
     with pytest.raises(ValueError, match="report_data"):
         PLATFORM.report(report_data)
+
+
+def test_a_chip_is_made_at_a_time_that_means_something() -> None:
+    """A time without a zone is our own mistake."""
+    with pytest.raises(ValueError, match="zone"):
+        SimulatedChip.create(at=ISSUED_AT.replace(tzinfo=None))
 
 
 def test_it_is_what_a_guest_expects_of_its_platform() -> None:
