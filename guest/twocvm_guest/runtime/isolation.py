@@ -1,13 +1,39 @@
-"""What keeps a worker from everything but its own node, and what of it this machine gives."""
+"""What keeps a worker from everything but its own node, and what of it this machine gives.
+
+`probe` starts a worker that does nothing but shut itself in, by the very code that every other worker runs, and tells
+what it got. A runtime is given that report: each of its workers must have whatever the report says is to be had, or
+nothing is run in it. What is missing shows in `twocvm doctor` and in the guest's event log.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .features import Feature
+from .messages import Job, Outcome, Work
+from .process import Worker, WorkerError
+
+_SWAPS: Final = Path("/proc/swaps")
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder in it is made with a random name and mode 0700
+# High identities that no distribution hands out; where a container has fewer, the end of what it has.
+_UIDS: Final = 0x7B00_0000
+_UID_MAP: Final = Path("/proc/self/uid_map")
+_FILE_BYTES: Final = 1 << 20
+_PROBE_SECONDS: Final = 10.0
+_CPU_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """One means of isolation.
+class FeatureReport:
+    """One means of isolation on this machine.
 
     Attributes:
         name: Such as `mount-namespace`; stable.
@@ -28,7 +54,7 @@ class IsolationReport:
         features: Every means that `docs/runtime.md` lists, in its order.
     """
 
-    features: tuple[Feature, ...]
+    features: tuple[FeatureReport, ...]
 
     @property
     def complete(self) -> bool:
@@ -36,6 +62,77 @@ class IsolationReport:
         return not self.missing
 
     @property
-    def missing(self) -> tuple[Feature, ...]:
+    def missing(self) -> tuple[FeatureReport, ...]:
         """What this machine does not give."""
         return tuple(feature for feature in self.features if not feature.available)
+
+    @property
+    def promised(self) -> tuple[str, ...]:
+        """The names of what every worker must have: all that is available and is a worker's own."""
+        return tuple(
+            feature.name for feature in self.features if feature.available and feature.name != Feature.NO_SWAP.value
+        )
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether workers have mounts of their own, and so need no scratch folder of this process's."""
+        return Feature.OWN_FOLDERS.value in self.promised
+
+
+def probe() -> IsolationReport:
+    """Start a worker, let it shut itself in, and report what it got. Takes about a tenth of a second."""
+    uid = new_uid()
+    with scratch_folder(uid) as scratch:
+        job = Job(
+            work=Work.PROBE,
+            uid=uid,
+            scratch=scratch,
+            promised=(),
+            file_bytes=_FILE_BYTES,
+            cpu_seconds=_CPU_SECONDS,
+        )
+        try:
+            with Worker(job) as worker:
+                reasons = worker.shut_in()
+                if worker.go_on(seconds=_PROBE_SECONDS) is not Outcome.DONE:
+                    raise WorkerError("worker: cannot work once it is shut in")
+        except WorkerError as error:
+            reasons = dict.fromkeys(Feature, str(error))
+    swaps = _SWAPS.read_text().splitlines()[1:] if _SWAPS.exists() else []
+    reasons[Feature.NO_SWAP] = f"the machine swaps to {len(swaps)} devices" if swaps else ""
+    return IsolationReport(features=tuple(_report(feature, reasons) for feature in Feature))
+
+
+def new_uid() -> int:
+    """Return an identity for one worker, of effect only where this process is root."""
+    own = [line.split() for line in _UID_MAP.read_text().splitlines()]
+    end = max(int(first) + int(count) for first, _, count in own)
+    span = 1 << 24
+    return (_UIDS if end > _UIDS + span else max(1, end - end // 4)) + secrets.randbelow(min(span, max(1, end // 4)))
+
+
+@contextlib.contextmanager
+def scratch_folder(uid: int) -> Iterator[str]:
+    """Give a folder in memory that only `uid` may enter, and take it away afterwards with all that is in it."""
+    folder = tempfile.mkdtemp(prefix="twocvm-", dir=_SHARED_MEMORY)
+    try:
+        if os.geteuid() == 0:
+            os.chown(folder, uid, uid)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def worker_folder(isolation: IsolationReport, uid: int) -> Iterator[str]:
+    """Give what a worker on this machine writes to: nothing where it has mounts of its own, else a scratch folder."""
+    if isolation.has_folders:
+        yield ""
+        return
+    with scratch_folder(uid) as folder:
+        yield folder
+
+
+def _report(feature: Feature, reasons: dict[Feature, str]) -> FeatureReport:
+    reason = reasons.get(feature, "it was not tried")
+    return FeatureReport(name=feature.value, available=not reason, reason=reason)

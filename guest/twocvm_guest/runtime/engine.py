@@ -1,0 +1,210 @@
+"""The WebAssembly engine as every worker sets it up: deny by default, no clock, no randomness, no network.
+
+Compiling and running use one configuration, since compiled code is loaded only by the configuration that made it.
+What is switched on is what ordinary toolchains emit; proposals that bring threads, garbage collection, 64-bit
+memories or asynchronous calls are switched off, so that such a component is refused when it is compiled.
+
+Runs in workers only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from wasmtime import Config, Engine, ExitTrap, Store, WasiConfig, WasmtimeError, _ffi
+from wasmtime.component import Component, Func, Instance, Linker, LinkerInstance, Record, Variant
+
+from . import memory
+from .folders import Folders
+from .messages import Job, Outcome
+
+# The stack of WebAssembly code, well inside the 8 MiB of the main thread that it runs on.
+STACK_BYTES: Final = 1 << 20
+INSTANCES: Final = 256
+TABLES: Final = 64
+TABLE_ELEMENTS: Final = 1_000_000
+# More random numbers than this in one call are a mistake or an attack on the worker's memory.
+_MAX_RANDOM_BYTES: Final = 1 << 16
+_NANOSECONDS: Final = 1_000_000_000
+
+_SWITCHED_OFF: Final = (
+    *("wasm_threads", "shared_memory", "wasm_memory64", "wasm_multi_memory", "wasm_exceptions", "wasm_gc"),
+    *("gc_support", "wasm_function_references", "wasm_wide_arithmetic", "wasm_custom_page_sizes"),
+    *("wasm_stack_switching", "wasm_component_model_map", "wasm_component_model_implements", "memory_init_cow"),
+)
+
+
+def make_engine(*, counts_fuel: bool) -> Engine:
+    """Return an engine; `counts_fuel` must be the same for compiling and running."""
+    config = Config()
+    for name in _SWITCHED_OFF:
+        setattr(config, name, False)
+    # The binding has no property for it yet.
+    _ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
+    config.cranelift_opt_level = "speed"
+    config.wasm_simd = True
+    config.wasm_relaxed_simd_deterministic = True
+    config.max_wasm_stack = STACK_BYTES
+    config.consume_fuel = counts_fuel
+    return Engine(config)
+
+
+def load(engine: Engine, compiled: bytes) -> Component:
+    """Return a component from its compiled form, which came out of this node's own admission.
+
+    Raises:
+        ValueError: The engine does not take it.
+    """
+    try:
+        return Component.deserialize(engine, compiled)
+    except WasmtimeError as error:
+        raise ValueError("not a compiled component of this engine") from error
+
+
+def run(engine: Engine, component: Component, job: Job, folders: Folders, figures: int) -> Outcome:
+    """Instantiate the component, call its entry, and say how that ended.
+
+    Args:
+        engine: As it was compiled for.
+        component: Loaded from its compiled form.
+        job: Limits, entry and what stands behind clock and random.
+        folders: The only files there are.
+        figures: `/proc/self/statm`, open.
+    """
+    store = Store(engine)
+    store.set_limits(job.memory_bytes, TABLE_ELEMENTS, INSTANCES, TABLES, memory.MEMORIES)
+    if job.fuel:
+        store.set_fuel(job.fuel)
+    store.set_wasi(_wasi(folders))
+    before = memory.usage(figures)
+    try:
+        linker = _linker(engine, job)
+        if _succeeded(_call(store, linker.instantiate(store, component), job.entry)):
+            return Outcome.DONE
+        outcome = Outcome.EXIT
+    except ExitTrap as ending:
+        if ending.code == 0:
+            return Outcome.DONE
+        outcome = Outcome.EXIT
+    except WasmtimeError as error:
+        outcome = _outcome_of(error)
+    if outcome in (Outcome.EXIT, Outcome.TRAPPED) and memory.is_exhausted(
+        before, memory.usage(figures), memory_bytes=job.memory_bytes
+    ):
+        return Outcome.MEMORY
+    return outcome
+
+
+def _wasi(folders: Folders) -> WasiConfig:
+    # No arguments, no environment, no network, standard streams that lead nowhere: the defaults of a new one.
+    wasi = WasiConfig()
+    for path, name in folders.input_folders():
+        wasi.preopen_dir(path, name, fs_mutable=False)
+    for path, name in folders.output_folders():
+        wasi.preopen_dir(path, name, fs_mutable=True)
+    return wasi
+
+
+def _linker(engine: Engine, job: Job) -> Linker:
+    linker = Linker(engine)
+    if any(name.startswith("wasi:") for name in job.imports):
+        linker.allow_shadowing = True
+        linker.add_wasip2()
+    functions = _clocks(coarse=job.coarse_clock)
+    if job.seed:
+        functions |= _seeded(bytes.fromhex(job.seed))
+    # Under the very name that the component imports, which stands before any other version of the interface.
+    with linker.root() as root:
+        for name in job.imports:
+            if own := functions.get(name.partition("@")[0]):
+                with root.add_instance(name) as instance:
+                    _define(instance, own)
+    return linker
+
+
+def _define(instance: LinkerInstance, functions: dict[str, Callable[..., object]]) -> None:
+    for name, function in functions.items():
+        instance.add_func(name, function)
+
+
+def _clocks(*, coarse: bool) -> dict[str, dict[str, Callable[..., object]]]:
+    start = time.monotonic()
+
+    def wall(_: object) -> Record:
+        return _datetime(int(time.time()) if coarse else 0)
+
+    def monotonic(_: object) -> int:
+        return int(time.monotonic() - start) * _NANOSECONDS if coarse else 0
+
+    return {
+        "wasi:clocks/wall-clock": {"now": wall, "resolution": lambda _: _datetime(1)},
+        "wasi:clocks/monotonic-clock": {
+            "now": monotonic,
+            "resolution": lambda _: _NANOSECONDS,
+            "subscribe-instant": _no_waiting,
+            "subscribe-duration": _no_waiting,
+        },
+    }
+
+
+def _no_waiting(_: object, __: int) -> object:
+    raise WasmtimeError("there is no time to wait for")
+
+
+def _datetime(seconds: int) -> Record:
+    value = Record()
+    vars(value).update(seconds=seconds, nanoseconds=0)
+    return value
+
+
+def _seeded(seed: bytes) -> dict[str, dict[str, Callable[..., object]]]:
+    from .seeded import Seeded
+
+    source = Seeded(seed)
+
+    def some(_: object, count: int) -> bytes:
+        if count > _MAX_RANDOM_BYTES:
+            raise WasmtimeError("too many random bytes in one call")
+        return source.take(count)
+
+    def number(_: object) -> int:
+        return int.from_bytes(source.take(8), "little")
+
+    return {
+        "wasi:random/random": {"get-random-bytes": some, "get-random-u64": number},
+        "wasi:random/insecure": {"get-insecure-random-bytes": some, "get-insecure-random-u64": number},
+        "wasi:random/insecure-seed": {"insecure-seed": lambda store: (number(store), number(store))},
+    }
+
+
+def _call(store: Store, instance: Instance, entry: str) -> object:
+    return entry_function(store, instance, entry)(store)
+
+
+def entry_function(store: Store, instance: Instance, entry: str) -> Func:
+    """Return the function that `entry` names: `run` of an interface, or a function of its own."""
+    inside = instance.get_export_index(store, entry) if ":" in entry else None
+    index = instance.get_export_index(store, "run", inside) if inside else instance.get_export_index(store, entry)
+    function = instance.get_func(store, index) if index else None
+    if function is None:
+        raise WasmtimeError("the component has no such entry")
+    return function
+
+
+def _succeeded(result: object) -> bool:
+    # `result` without payloads is the only result that admission lets an entry have.
+    return result is None or (isinstance(result, Variant) and result.tag == "ok")
+
+
+def _outcome_of(error: WasmtimeError) -> Outcome:
+    # Only the last line, the cause: those before it hold names that the component's author chose.
+    cause = str(error).rstrip().rpartition("\n")[2]
+    if "call stack exhausted" in cause:
+        return Outcome.STACK
+    if "all fuel consumed" in cause:
+        return Outcome.FUEL
+    if "resource limit exceeded" in cause or "memory limits" in cause or "table limits" in cause:
+        return Outcome.MEMORY
+    return Outcome.TRAPPED

@@ -1,0 +1,142 @@
+"""What supervisor and worker say to each other, over one socket that keeps messages apart.
+
+The supervisor sends a `Job`. The worker shuts itself in and sends `Ready`: what it is kept in and, for a run, the
+descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and from then on it is believed
+nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes is nonsense, and a failure.
+
+>>> parse_outcome(encode_outcome(Outcome.TRAPPED)) is Outcome.TRAPPED
+True
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+MAX_JOB_BYTES: Final = 1 << 17
+MAX_READY_BYTES: Final = 1 << 13
+GO_ON: Final = b"go"
+
+_OUTCOME: Final = struct.Struct("=6sBB")
+_MARK: Final = b"2cvm\x00o"
+
+
+class Work(enum.Enum):
+    """What a worker is for."""
+
+    PROBE = "probe"
+    ADMIT = "admit"
+    INSPECT = "inspect"
+    RUN = "run"
+
+
+class Outcome(enum.Enum):
+    """How a worker's work ended. The supervisor has a code of the code table for each."""
+
+    DONE = 0
+    # Admission.
+    MALFORMED = 1
+    IMPORTS = 2
+    EXPORTS = 3
+    TYPES = 4
+    ENTRY = 5
+    # A run.
+    TRAPPED = 16
+    STACK = 17
+    MEMORY = 18
+    FUEL = 19
+    EXIT = 20
+    # Ours.
+    ISOLATION = 32
+    INTERNAL = 33
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work. A member that the work has no use for keeps its default.
+
+    Attributes:
+        work: What is to be done.
+        uid: The identity to take, if this is root.
+        scratch: A folder for a worker without a mount namespace; else empty.
+        promised: Names of the features without which the worker must not go on.
+        keep: Descriptors handed over besides the control socket.
+        address_space_bytes: For admission, of the whole process; for a run, beyond what the process has when it begins.
+        data_bytes: Writable memory, likewise.
+        file_bytes: The longest file that may be written.
+        cpu_seconds: Processor time of the whole process.
+        component: Descriptor of the component (admission), or of its compiled form (run).
+        result: Descriptor of a memory file for the compiled form, or for the description.
+        inputs: Port, descriptor and size in bytes of each input.
+        outputs: The output ports.
+        output_bytes: Of all outputs together.
+        entry: The export that is called.
+        imports: What the component may import, and nothing else.
+        exports: What it must export, and nothing else.
+        memory_bytes: Of one linear memory; all together are bounded by `data_bytes`.
+        fuel: Instructions, or 0 where they are not counted.
+        coarse_clock: Whether time passes in whole seconds; else it stands still.
+        seed: 32 bytes in hex, or empty where random numbers are the kernel's.
+    """
+
+    work: Work
+    uid: int
+    scratch: str
+    promised: tuple[str, ...]
+    keep: tuple[int, ...] = ()
+    address_space_bytes: int = 0
+    data_bytes: int = 0
+    file_bytes: int = 0
+    cpu_seconds: int = 0
+    component: int = -1
+    result: int = -1
+    inputs: tuple[tuple[str, int, int], ...] = ()
+    outputs: tuple[str, ...] = ()
+    output_bytes: int = 0
+    entry: str = ""
+    imports: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    fuel: int = 0
+    coarse_clock: bool = False
+    seed: str = ""
+
+
+def encode_job(job: Job) -> bytes:
+    """Return the message that a worker starts with."""
+    return json.dumps(asdict(job) | {"work": job.work.value}).encode()
+
+
+def parse_job(raw: bytes) -> Job:
+    """Return the job of a message of the supervisor, which a worker believes."""
+    members: dict[str, Any] = json.loads(raw)
+    lists = {name: tuple(value) for name, value in members.items() if isinstance(value, list)}
+    inputs = tuple((port, fd, size) for port, fd, size in members["inputs"])
+    return Job(**members | lists | {"work": Work(members["work"]), "inputs": inputs})
+
+
+def encode_ready(reasons: dict[str, str]) -> bytes:
+    """Return the message of a worker that is shut in: each feature's name, and why it has it not, or nothing."""
+    return json.dumps(reasons).encode()
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return the eight bytes that end a worker's work."""
+    return _OUTCOME.pack(_MARK, outcome.value, 0)
+
+
+def parse_outcome(raw: bytes) -> Outcome:
+    """Return the outcome that a worker, which may be anybody's by now, states.
+
+    Raises:
+        ValueError: The bytes are none.
+    """
+    if len(raw) != _OUTCOME.size:
+        raise ValueError("not an outcome")
+    mark, value, reserved = _OUTCOME.unpack(raw)
+    if mark != _MARK or reserved != 0:
+        raise ValueError("not an outcome")
+    return Outcome(value)

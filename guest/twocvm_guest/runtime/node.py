@@ -1,0 +1,129 @@
+"""One node of a run: inputs handed to a worker, the component's entry called there, its outputs taken and sealed."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from twocvm_verifier.manifest import ClockRule, RandomRule, Rules
+from twocvm_verifier.manifest.graph import Node
+
+from .isolation import IsolationReport, new_uid, worker_folder
+from .items import Item
+from .live import Live
+from .messages import Job, Outcome, Work
+from .outputs import OutputError, collect, is_full
+from .process import Worker, WorkerError
+
+# Every thread of a worker together may use what all processors give in the node's time, and the start besides.
+_START_CPU_SECONDS: Final = 10
+
+_CODES: Final = {
+    Outcome.TRAPPED: "NODE_TRAPPED",
+    Outcome.STACK: "NODE_STACK",
+    Outcome.MEMORY: "NODE_MEMORY",
+    Outcome.FUEL: "NODE_FUEL",
+    Outcome.EXIT: "NODE_EXIT",
+    Outcome.ISOLATION: "NODE_ISOLATION",
+    Outcome.INTERNAL: "NODE_INTERNAL",
+}
+
+
+class NodeError(Exception):
+    """A node failed; `code` is a code of the code table, and data with the labels of all that reaches the node."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
+def run_node(
+    node: Node,
+    *,
+    compiled: Item,
+    inputs: Mapping[str, Item],
+    ports: Mapping[str, int],
+    rules: Rules,
+    live: Live,
+    isolation: IsolationReport,
+) -> dict[str, Item]:
+    """Return what lies at each output port when the node has ended well; the caller closes the items.
+
+    Args:
+        node: A node of one component.
+        compiled: Its compiled form, from this node's own admission.
+        inputs: By input port; they stay the caller's, and nobody closes them meanwhile.
+        ports: Each output port with the most bytes that it may hold.
+        rules: What stands behind clock and random.
+        live: Where the worker is counted.
+        isolation: What the worker must have.
+
+    Raises:
+        NodeError: It did not end well; nothing of it is left.
+        EndedError: The runtime was wiped.
+    """
+    uid = new_uid()
+    with worker_folder(isolation, uid) as scratch:
+        job = _job(node, uid, scratch, compiled, inputs, ports, rules, isolation)
+        try:
+            with live.start(job) as worker:
+                return _collected(node, worker, ports)
+        except WorkerError as error:
+            raise NodeError("NODE_TIME" if error.timed_out else "NODE_DIED") from error
+        except OutputError as error:
+            raise NodeError(error.code) from error
+
+
+def _collected(node: Node, worker: Worker, ports: Mapping[str, int]) -> dict[str, Item]:
+    try:
+        worker.shut_in()
+    except WorkerError as error:
+        raise NodeError("NODE_ISOLATION") from error
+    outcome = worker.go_on(seconds=node.limits.wall_seconds)
+    if outcome is not Outcome.DONE:
+        # A component that meets the end of its room gives up in ways of its own.
+        full = outcome in (Outcome.EXIT, Outcome.TRAPPED) and is_full(worker.outputs)
+        raise NodeError("OUTPUT_TOO_LARGE" if full else _CODES.get(outcome, "NODE_DIED"))
+    return collect(worker.outputs, ports, total_bytes=node.limits.output_bytes)
+
+
+def _job(
+    node: Node,
+    uid: int,
+    scratch: str,
+    compiled: Item,
+    inputs: Mapping[str, Item],
+    ports: Mapping[str, int],
+    rules: Rules,
+    isolation: IsolationReport,
+) -> Job:
+    limits = node.limits
+    return Job(
+        work=Work.RUN,
+        uid=uid,
+        scratch=scratch,
+        promised=isolation.promised,
+        keep=(compiled.fd, *(item.fd for item in inputs.values())),
+        file_bytes=max(ports.values(), default=0) + 1,
+        cpu_seconds=limits.wall_seconds * (os.cpu_count() or 1) + _START_CPU_SECONDS,
+        component=compiled.fd,
+        inputs=tuple((port, item.fd, item.size_bytes) for port, item in inputs.items()),
+        outputs=tuple(ports),
+        output_bytes=min(limits.output_bytes, sum(ports.values())),
+        entry=node.entry.entry,
+        imports=node.entry.imports,
+        exports=node.entry.exports,
+        memory_bytes=limits.memory_bytes,
+        fuel=limits.fuel or 0,
+        coarse_clock=rules.clock is ClockRule.COARSE,
+        seed=_seed(rules, node.name).hex(),
+    )
+
+
+def _seed(rules: Rules, name: str) -> bytes:
+    """Return what the node's random numbers come from: nothing where they are the kernel's own."""
+    if rules.random is not RandomRule.SEEDED:
+        return b""
+    return hmac.digest(rules.seed, name.encode(), "sha256") if rules.seed else os.urandom(32)

@@ -1,0 +1,191 @@
+"""One worker process as the supervisor sees it: started, told what to do, believed little, ended for certain.
+
+A worker belongs to the thread that started it, which must outlive it: the kernel ends a worker whose starting thread
+ends. `kill` alone may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from . import messages
+from .features import Feature
+from .messages import Job, Outcome
+
+# What a worker may take to shut itself in, beside copying its inputs.
+START_SECONDS: Final = 30.0
+# The inputs are copied at 1 GB/s or faster; this allows a tenth of it.
+_COPIED_BYTES_PER_SECOND: Final = 100_000_000
+# How long a killed process may take to give its memory back.
+_END_SECONDS: Final = 10.0
+
+# No user site, no site-packages, no environment: what a worker imports is in the folders that are named to it.
+_BOOT: Final = (
+    "import sys; sys.path[:0] = sys.argv[2:]; from twocvm_guest.runtime.worker import main; main(int(sys.argv[1]))"
+)
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "TOKIO_WORKER_THREADS": "1", "LANG": "C.UTF-8"}
+
+
+class WorkerError(Exception):
+    """A worker did not do what a worker does.
+
+    Attributes:
+        timed_out: It was given all the time that it had.
+    """
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        self.timed_out = timed_out
+        super().__init__(text)
+
+
+class Worker:
+    """One process, from its start to its end. Use as a context manager: leaving it ends the process.
+
+    Args:
+        job: What it is to do.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._ending = threading.Lock()
+        self._outputs = -1
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._process = _start(theirs.fileno(), job.keep)
+        except BaseException:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._wait(time.monotonic() + _END_SECONDS)
+        self._control.close()
+        if self._outputs >= 0:
+            os.close(self._outputs)
+
+    @property
+    def outputs(self) -> int:
+        """The descriptor of the worker's `/out`, of which this object is the owner; -1 where it sent none."""
+        return self._outputs
+
+    def shut_in(self) -> dict[Feature, str]:
+        """Wait until the worker is shut in; return for each feature why it has it not, or the empty string.
+
+        Nothing of a participant has been touched by then, so the worker is still ours and is believed.
+
+        Raises:
+            WorkerError: It ended, took too long, or lacks something that its job promises.
+        """
+        size = sum(size for _, _, size in self._job.inputs)
+        deadline = time.monotonic() + START_SECONDS + size / _COPIED_BYTES_PER_SECOND
+        self._send(messages.encode_job(self._job))
+        self._await(deadline)
+        raw, descriptors, _, _ = socket.recv_fds(self._control, messages.MAX_READY_BYTES, 1)
+        if descriptors:
+            self._outputs = descriptors[0]
+            os.set_inheritable(self._outputs, False)
+        if not raw:
+            raise WorkerError("worker: ended while it shut itself in")
+        reasons = {Feature(name): reason for name, reason in json.loads(raw).items()}
+        for name in self._job.promised:
+            # Hiding file times comes last in a run, after the code is loaded; the worker itself looks to it.
+            if name != Feature.FILE_TIMES_HIDDEN.value and reasons.get(Feature(name)) != "":
+                raise WorkerError(f"worker: has no {name}")
+        return reasons
+
+    def go_on(self, *, seconds: float) -> Outcome:
+        """Let the worker do its work, and return what it says about it, after it and all its threads have ended.
+
+        From here on the worker may be anybody's: nothing but eight well-formed bytes and a clean end count.
+
+        Raises:
+            WorkerError: It ended in another way, said something else, or took longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        self._send(messages.GO_ON)
+        self._await(deadline)
+        # Descriptors sent along are not received, and so are closed by the kernel.
+        raw = self._control.recv(64)
+        try:
+            outcome = messages.parse_outcome(raw)
+        except ValueError as error:
+            raise WorkerError("worker: ended without an outcome" if not raw else "worker: said nonsense") from error
+        if not self._wait(time.monotonic() + _END_SECONDS) or self._process.returncode != 0:
+            raise WorkerError("worker: did not end as it said it would")
+        return outcome
+
+    def kill(self) -> None:
+        """End the process and everything that it started, now; from any thread, at any time."""
+        with self._ending:
+            if self._process.returncode is None:
+                # Not yet waited for, so the number still is this process's group and nobody else's.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._control.send(message)
+        except OSError as error:
+            raise WorkerError("worker: ended early") from error
+
+    def _await(self, deadline: float) -> None:
+        if not _readable(self._control.fileno(), deadline):
+            raise WorkerError("worker: took too long", timed_out=True)
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait for the process, then collect it; return whether it ended in time."""
+        if self._process.returncode is not None:
+            return True
+        process = os.pidfd_open(self._process.pid)
+        try:
+            if not _readable(process, deadline):
+                return False
+        finally:
+            os.close(process)
+        with self._ending:
+            self._process.wait()
+        return True
+
+
+def _start(control: int, keep: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _BOOT, str(control), *_folders()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+        pass_fds=(control, *keep),
+    )
+
+
+def _readable(descriptor: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
+def _folders() -> tuple[str, str]:
+    """Return the folders that hold this package and the engine's, without importing the engine here."""
+    engine = importlib.util.find_spec("wasmtime")
+    if engine is None or engine.origin is None:
+        raise ModuleNotFoundError("No module named 'wasmtime'", name="wasmtime")
+    return str(Path(__file__).parent.parent.parent), str(Path(engine.origin).parent.parent)

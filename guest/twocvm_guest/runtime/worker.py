@@ -1,0 +1,124 @@
+"""A worker process: shuts itself in, does one piece of work on one component, says how it went, and ends.
+
+Started by `process.py` with one socket and the descriptors that its job names. Everything that it needs is imported
+before it shuts itself in, for afterwards there is no file to import from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import socket
+
+from . import admission, confine, engine, filetimes, memory, messages, seccomp
+from .describe import describe
+from .features import Feature
+from .folders import Folders
+from .messages import Job, Outcome, Work
+
+_DESCRIPTORS = 256
+_PROCESSES = 64
+_CHUNK_BYTES = 1 << 26
+
+
+def main(descriptor: int) -> None:
+    """Do the work that comes over the socket `descriptor`; never returns."""
+    confine.die_with_parent()
+    control = socket.socket(fileno=descriptor)
+    job = messages.parse_job(control.recv(messages.MAX_JOB_BYTES))
+    if job.seed:
+        importlib.import_module(".seeded", __package__)
+    notes = confine.Notes()
+    folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
+    figures = confine.enter(notes, uid=job.uid, folders=folders)
+    confine.limit(notes, _limits(job))
+    confine.seal_off(notes, keep={descriptor, figures, *job.keep})
+    if job.work is Work.PROBE:
+        _narrow(notes)
+    _say_ready(control, job, notes, folders)
+    if os.read(descriptor, len(messages.GO_ON)) != messages.GO_ON:
+        os._exit(1)
+    os.write(descriptor, messages.encode_outcome(_work(job, notes, folders, figures)))
+    os._exit(0)
+
+
+def _work(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
+    try:
+        if job.work is Work.RUN:
+            return _run(job, notes, folders, figures)
+        return Outcome.DONE if job.work is Work.PROBE else _admit(job, figures)
+    except (OSError, MemoryError, ValueError):
+        return Outcome.INTERNAL
+
+
+def _run(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
+    made = engine.make_engine(counts_fuel=job.fuel > 0)
+    component = engine.load(made, _content(job.component))
+    memory.bound(
+        memory.usage(figures),
+        address_space_bytes=memory.MEMORIES * memory.RESERVATION_BYTES + job.memory_bytes + memory.HOST_BYTES,
+        data_bytes=job.memory_bytes + memory.HOST_BYTES,
+    )
+    # From here on nothing may be imported, and no new code can be mapped.
+    _narrow(notes)
+    if Feature.FILE_TIMES_HIDDEN.value in job.promised and not notes.has(Feature.FILE_TIMES_HIDDEN):
+        return Outcome.ISOLATION
+    return engine.run(made, component, job, folders, figures)
+
+
+def _admit(job: Job, figures: int) -> Outcome:
+    memory.bound(memory.usage(figures), address_space_bytes=job.address_space_bytes, data_bytes=job.data_bytes)
+    made = engine.make_engine(counts_fuel=job.fuel > 0)
+    component = admission.compile_component(made, _content(job.component))
+    if component is None:
+        return Outcome.MALFORMED
+    if job.work is Work.INSPECT:
+        _write(job.result, json.dumps(describe(made, component)).encode())
+        return Outcome.DONE
+    outcome = admission.judge(made, component, job)
+    if outcome is Outcome.DONE:
+        _write(job.result, component.serialize())
+    return outcome
+
+
+def _limits(job: Job) -> dict[int, int]:
+    return {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: _DESCRIPTORS + len(job.keep) + len(job.inputs) + len(job.outputs),
+        resource.RLIMIT_NPROC: _PROCESSES,
+        resource.RLIMIT_FSIZE: job.file_bytes,
+        resource.RLIMIT_CPU: job.cpu_seconds,
+    }
+
+
+def _narrow(notes: confine.Notes) -> None:
+    notes.attempt(Feature.SYSTEM_CALL_FILTER, lambda: seccomp.install(seccomp.Stage.RUNNING))
+    notes.attempt(Feature.FILE_TIMES_HIDDEN, filetimes.hide)
+
+
+def _say_ready(control: socket.socket, job: Job, notes: confine.Notes, folders: Folders) -> None:
+    reasons = {feature.value: reason for feature, reason in notes.reasons.items()}
+    message = messages.encode_ready(reasons)
+    if job.work is Work.RUN:
+        outputs = folders.open_outputs()
+        socket.send_fds(control, [message], [outputs])
+        os.close(outputs)
+    else:
+        os.write(control.fileno(), message)
+
+
+def _content(descriptor: int) -> bytes:
+    parts: list[bytes] = []
+    position = 0
+    while part := os.pread(descriptor, _CHUNK_BYTES, position):
+        parts.append(part)
+        position += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _write(descriptor: int, content: bytes | bytearray) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
