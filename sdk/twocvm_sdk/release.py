@@ -143,15 +143,18 @@ class Releaser:
 
     def _new_go(self, items: Mapping[str, ReadItem], salts: Mapping[str, bytes]) -> LedgerGo:
         manifest, name = self.instance.manifest, self.identity.name
-        data = {item.name: items[item.name] for item in manifest.items_of(name)}
         components = {component.name: items[component.name].path for component in manifest.components_of(name)}
-        if foreign := sorted(salts.keys() - data.keys()):
+        if foreign := sorted(salts.keys() - {item.name for item in manifest.items_of(name)}):
             raise ValueError(f"salts: {foreign} are not data items of {name!r} in this manifest")
+        committed = {
+            item.name: _commit(items[item.name], salts.get(item.name), wanted=item.commitment)
+            for item in manifest.items_of(name)
+        }
         return LedgerGo(
             report_id=self.instance.report_id,
             guest_spki_sha256=self.instance.spki_sha256,
             at=self.clock.now(),
-            items={key: _commit(item, salts.get(key) or secrets.token_bytes(HASH_BYTES)) for key, item in data.items()},
+            items=committed,
             components=components,
         )
 
@@ -228,5 +231,16 @@ def _digest(roster: Roster, participant: str) -> bytes:
     return go_digest(roster.go_of(participant).to_json())
 
 
-def _commit(item: ReadItem, salt: bytes) -> LedgerItem:
-    return LedgerItem(path=item.path, size_bytes=item.size_bytes, sha256=item.sha256, salt=salt)
+def _commit(item: ReadItem, salt: bytes | None, *, wanted: bytes | None) -> LedgerItem:
+    committed = LedgerItem(
+        path=item.path,
+        size_bytes=item.size_bytes,
+        sha256=item.sha256,
+        salt=secrets.token_bytes(HASH_BYTES) if salt is None else salt,
+    )
+    if wanted is not None and committed.commitment != wanted:
+        raise ReleaseError(
+            "ITEM_COMMITMENT_MISMATCH",
+            f"item {item.name!r}: the file, or its salt, is not what the manifest commits to",
+        )
+    return committed

@@ -59,10 +59,11 @@ def join(
     """Commit to one's items and sign a go for this guest; nothing is released yet."""
     side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
     paths = read_items(items, manifest=side.manifest, participant=side.identity.name)
+    salts = read_salts(salt)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
-        session.join(paths, again=again, salts=read_salts(salt))
+        session.join(paths, again=again, salts=salts)
         show_status(printer, session)
 
 
@@ -83,13 +84,16 @@ def release(
 ) -> None:
     """Join, wait for the others, and release one's items; without any named, those that `join` committed to."""
     side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    named = read_items(items, manifest=side.manifest, participant=side.identity.name) if items else None
+    salts = read_salts(salt)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
-        committed = None if items else session.committed()
-        paths = committed or read_items(items, manifest=side.manifest, participant=side.identity.name)
+        paths = named or session.committed()
+        if paths is None:
+            paths = read_items(None, manifest=side.manifest, participant=side.identity.name)
         with printer.transfers() as progress:
-            session.release(paths, again=again, salts=read_salts(salt), wait_seconds=wait, progress=progress)
+            session.release(paths, again=again, salts=salts, wait_seconds=wait, progress=progress)
         show_status(printer, session)
 
 
