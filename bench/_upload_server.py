@@ -45,7 +45,7 @@ def serve_ratls() -> None:
 
     scene = Scene()
     connections = Connections(scene.server_identity(), limits=scene.limits)
-    guest = RunningGuest(scene=scene, connections=connections, routes={})
+    guest = RunningGuest(scene=scene, connections=connections)
 
     async def attest(request: Request) -> Response:
         peer = request.scope["extensions"]["twocvm"]

@@ -22,11 +22,19 @@ from twocvm_verifier.errors import FetchError, MalformedError, TwoCvmError
 PROXY = "http://127.0.0.1:9"
 
 
-@pytest.fixture
-def guest() -> Iterator[RunningGuest]:
-    """An honest guest that runs."""
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RunningGuest]:
+    """An honest guest that runs, for all tests here."""
     with Scene().serve() as running:
         yield running
+
+
+@pytest.fixture
+def guest(shared: RunningGuest) -> RunningGuest:
+    """The shared guest, as if nothing had been asked of it."""
+    shared.requests.clear()
+    shared.routes.clear()
+    return shared
 
 
 @pytest.fixture
@@ -261,14 +269,15 @@ def test_early_answer_ends_an_upload() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
-def test_body_of_another_length_is_our_own_fault(connection: AttestedConnection, wrong: int) -> None:
+def test_body_of_another_length_is_our_own_fault(wrong: int) -> None:
     """A body that is not as long as was announced ends the connection, for the guest cannot tell where it ends."""
-    request = requests.Request("PUT", connection.base_url + "/count", data=io.BytesIO(b"x" * 1000))
-    prepared = connection.http.prepare_request(request)
-    prepared.headers["Content-Length"] = str(1000 + wrong)
-    with pytest.raises(ValueError, match="announced"):
-        connection.http.send(prepared)
-    assert connection.closed
+    with Scene().serve() as guest, guest.scene.connect(guest.url) as connection:
+        request = requests.Request("PUT", connection.base_url + "/count", data=io.BytesIO(b"x" * 1000))
+        prepared = connection.http.prepare_request(request)
+        prepared.headers["Content-Length"] = str(1000 + wrong)
+        with pytest.raises(ValueError, match="announced"):
+            connection.http.send(prepared)
+        assert connection.closed
 
 
 def test_body_without_a_length_is_refused(guest: RunningGuest, connection: AttestedConnection) -> None:

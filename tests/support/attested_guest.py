@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from tests.support.manifests import AT, MEASUREMENT, NOT_AFTER, NOT_BEFORE, World
 from tests.support.sdk import StandingClock
@@ -44,6 +45,7 @@ AFTER_LOCK: Final = LogPosition(head=sha256(b"two events"), events=2)
 NO_CRL: Final = Unchecked("these tests have no revocation list")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Any, Any, Send], Awaitable[None]]
 Route = Callable[[PeerConnection, bytes], Awaitable[tuple[int, str, bytes]]]
 
 
@@ -80,7 +82,7 @@ def certificate_of(key: Any, *, ca: bool | None, name: str = "participant") -> x
     )
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-    return builder.sign(key, SHA256())
+    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256())
 
 
 @dataclass(kw_only=True)
@@ -135,10 +137,14 @@ class Scene:
         return AttestedConnection.open(url, **{**arguments, **changes})
 
     @contextmanager
-    def serve(self, routes: Mapping[str, Route] | None = None) -> Iterator[RunningGuest]:
-        """Run the guest's server in a thread for the length of a `with`."""
+    def serve(self, app: App | None = None) -> Iterator[RunningGuest]:
+        """Run the guest's server in a thread for the length of a `with`.
+
+        Args:
+            app: What serves HTTP requests, as ASGI has it, instead of the module's own application.
+        """
         connections = Connections(self.server_identity(), limits=self.limits)
-        guest = RunningGuest(scene=self, connections=connections, routes=dict(routes or {}))
+        guest = RunningGuest(scene=self, connections=connections, app=app)
         with guest.running():
             yield guest
 
@@ -150,6 +156,7 @@ class RunningGuest:
     Attributes:
         scene: What it runs in.
         connections: Its registry.
+        app: What serves HTTP requests instead of this.
         routes: Further routes: path to function of (connection, body).
         requests: What was asked of it, but for evidence: method and path.
         url: Where it is.
@@ -157,7 +164,8 @@ class RunningGuest:
 
     scene: Scene
     connections: Connections
-    routes: dict[str, Route]
+    app: App | None = None
+    routes: dict[str, Route] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -190,6 +198,9 @@ class RunningGuest:
         """Serve one request, as ASGI has it."""
         if scope["type"] != "http":
             await _lifespan(receive, send)
+            return
+        if self.app is not None:
+            await self.app(scope, receive, send)
             return
         peer: PeerConnection = scope["extensions"]["twocvm"]
         path: str = scope["path"]

@@ -1,13 +1,17 @@
-"""What stands between the HTTP protocol and the application: the connection in the scope, and when it is to end.
+"""What stands between the HTTP protocol and the application: which requests it sees, and what they see.
 
-An answer is its connection's last where somebody asked for that, and where it begins before the request was complete:
-else the rest of the request would have to be read, however long it is, to find the next one.
+A request finds its connection in its scope. An answer is its connection's last where somebody asked for that, and where
+it begins before the request was complete: else the rest of the request would have to be read, however long it is, to
+find the next one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from .http import REFUSAL_BODY, REFUSAL_FIELDS, REFUSAL_STATUS, is_refused
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
@@ -20,32 +24,46 @@ EXTENSION: Final = "twocvm"
 _CLOSE: Final = (b"connection", b"close")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
     """An ASGI application around the guest's own, for one connection.
 
-    Args:
+    Attributes:
         app: The guest's application.
         peer: What its requests see of the connection.
+        head_bytes: The most that the head of a request may have.
         began: Told when a request begins.
         is_last: Asked when an answer begins: whether the connection ends with it.
     """
 
-    def __init__(
-        self, app: ASGI3Application, *, peer: PeerConnection, began: Callable[[], None], is_last: Callable[[], bool]
-    ) -> None:
-        self._app = app
-        self._peer = peer
-        self._began = began
-        self._is_last = is_last
+    app: ASGI3Application
+    peer: PeerConnection
+    head_bytes: int
+    began: Callable[[], None]
+    is_last: Callable[[], bool]
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one request."""
-        self._began()
-        extended: Any = {**scope, "extensions": {EXTENSION: self._peer}}
+        self.began()
+        if scope["type"] != "http" or is_refused(scope, head_bytes=self.head_bytes):
+            await _refuse(send)
+            return
+        extended: Any = {**scope, "extensions": {EXTENSION: self.peer}}
 
         async def send_marked(event: ASGISendEvent) -> None:
-            if event["type"] == "http.response.start" and self._is_last():
+            if event["type"] == "http.response.start" and self.is_last():
                 event["headers"] = [*event.get("headers", ()), _CLOSE]
             await send(event)
 
-        await self._app(extended, receive, send_marked)
+        await self.app(extended, receive, send_marked)
+
+
+async def _refuse(send: ASGISendCallable) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": REFUSAL_STATUS,
+            "headers": list(REFUSAL_FIELDS),
+        }
+    )
+    await send({"type": "http.response.body", "body": REFUSAL_BODY, "more_body": False})

@@ -26,9 +26,8 @@ from .transport import TlsTransport
 from .watch import Phase, Watch
 
 if TYPE_CHECKING:
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
     from .connections import Connections
+    from .http import GuestHttp
 
 
 class TlsLink(asyncio.BufferedProtocol):
@@ -41,13 +40,13 @@ class TlsLink(asyncio.BufferedProtocol):
         make_http: Makes the HTTP protocol, once the handshake is complete.
     """
 
-    def __init__(self, *, connections: Connections, buffer: bytearray, make_http: Callable[[], H11Protocol]) -> None:
+    def __init__(self, *, connections: Connections, buffer: bytearray, make_http: Callable[[], GuestHttp]) -> None:
         self._connections = connections
         self._buffer = memoryview(buffer)
         self._make_http = make_http
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._http: H11Protocol | None = None
+        self._http: GuestHttp | None = None
         self._client = ClientKey()
         self._retired = self._last_answer = False
         self._received_bytes = self._sent_bytes = self._requests = 0
@@ -132,7 +131,7 @@ class TlsLink(asyncio.BufferedProtocol):
         if not self.closing:
             self.closing = True
             self._engine.end()
-            if self._request_is_incomplete:
+            if self._request_is_incomplete and not self._engine.ended_by_peer:
                 self._linger()
             else:
                 self._raw.close()
@@ -180,10 +179,12 @@ class TlsLink(asyncio.BufferedProtocol):
             self.closing = True
             self._linger()
 
-    def _begin(self) -> H11Protocol:
-        leaf = self._engine.connection.get_peer_certificate(as_cryptography=True)
-        # Positively: the certificate of this connection is the one that the callback accepted in this handshake.
-        if (leaf and spki_sha256_of(leaf)) != self._client.spki_sha256:
+    def _begin(self) -> GuestHttp:
+        tls = self._engine.connection
+        leaf = tls.get_peer_certificate(as_cryptography=True)
+        # Positively: the certificate of this connection is the one that the callback accepted in this handshake. What
+        # came beside it is not looked at, but for being there.
+        if (leaf and spki_sha256_of(leaf)) != self._client.spki_sha256 or tls.get_peer_cert_chain():
             raise TlsBroken
         self.peer = PeerConnection(
             identity=self._identity,
@@ -192,7 +193,13 @@ class TlsLink(asyncio.BufferedProtocol):
             close_after_response=self._close_after_response,
         )
         http = self._http = self._make_http()
-        http.app = Front(http.app, peer=self.peer, began=self._count_request, is_last=self._is_last)
+        http.app = Front(
+            app=http.app,
+            peer=self.peer,
+            head_bytes=self._connections.limits.head_bytes,
+            began=self._count_request,
+            is_last=self._is_last,
+        )
         http.connection_made(TlsTransport(self, self._raw))
         return http
 

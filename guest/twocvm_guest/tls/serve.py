@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .http import GuestHttp
 from .link import TlsLink
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _BACKLOG: Final = 512
 _SOCKET_BUFFER_BYTES: Final = 1 << 18
 _SHUTDOWN_SECONDS: Final = 5
 # uvicorn ticks ten times a second.
-_TICKS_PER_SWEEP: Final = 5
+_TICKS_PER_SWEEP: Final = 2
 # `watch` closes idle connections, by the guest's own limits; uvicorn's timer must not come before it.
 _NEVER_SECONDS: Final = 10**9
 
@@ -99,7 +99,7 @@ def _configuration(app: ASGI3Application, connections: Connections) -> uvicorn.C
     buffer = bytearray(_SOCKET_BUFFER_BYTES)
 
     def make_link(**uvicorns: Any) -> TlsLink:  # noqa: ANN401 - passed on as it comes
-        return TlsLink(connections=connections, buffer=buffer, make_http=lambda: H11Protocol(**uvicorns))
+        return TlsLink(connections=connections, buffer=buffer, make_http=lambda: GuestHttp(**uvicorns))
 
     return uvicorn.Config(
         app,
