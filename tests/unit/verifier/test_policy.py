@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
+
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.manifest.platform import BitDemand, Mitigations
 from twocvm_verifier.policy import AbiVersion, Policy, RequiredLevels, parse_policy
@@ -97,6 +98,20 @@ def test_whole_document_is_read():
     assert policy.mitigations == Mitigations(launch=3, current=0x3F)
 
 
+def test_debug_stays_forbidden_until_it_is_left_open_with_a_reason():
+    """A table about something else, or an empty list, lets nothing in by its silence."""
+    builtin = Policy.builtin().guest_policy.forbidden
+    for text in ('guest_policy.minimum_abi = "1.51"', "guest_policy.forbidden = []", 'guest_policy.required = ["smt"]'):
+        assert parse_policy(text).guest_policy.forbidden == builtin
+    assert parse_policy('guest_policy.forbidden = ["smt"]').guest_policy.forbidden == builtin | 1 << 16
+    opened = parse_policy('guest_policy.unchecked = { debug = "our own cluster" }')
+    assert opened.guest_policy.forbidden == 1 << 18
+    assert opened.open_guest_policy == {"debug": Unchecked("our own cluster")}
+    assert parse_policy('guest_policy.required = ["debug"]').guest_policy == BitDemand(
+        required=1 << 19, forbidden=1 << 18
+    )
+
+
 @pytest.mark.parametrize(
     "field",
     [
@@ -166,6 +181,11 @@ def test_not_requiring_levels_needs_a_reason():
         "guest_policy.required = [1]",
         "guest_policy.unknown = 1",
         'guest_policy = { required = ["debug"], forbidden = ["debug"] }',
+        "guest_policy.unchecked = 1",
+        'guest_policy.unchecked = { debug = "" }',
+        'guest_policy.unchecked = { unknown = "x" }',
+        'guest_policy = { unchecked = { debug = "x" }, forbidden = ["debug"] }',
+        'guest_policy = { unchecked = { debug = "x" }, required = ["debug"] }',
         'guest_policy.minimum_abi = "1"',
         'guest_policy.minimum_abi = "1.256"',
         "guest_policy.minimum_abi = 1.51",
@@ -211,6 +231,7 @@ def test_digest_names_the_policy():
     assert builtin.sha256 == parse_policy("").sha256
     for change in (
         {"name": "other"},
+        {"open_guest_policy": {"debug": Unchecked("x")}},
         {"vmpl": (0, 1)},
         {"vmpl": Unchecked("x")},
         {"provisional_firmware": True},
@@ -227,7 +248,7 @@ def test_digest_names_the_policy():
 
 def test_digest_of_the_default_is_a_vector():
     """The builtin policy's digest changes only when the policy or the format does (`docs/spec/appraisal.md`)."""
-    assert Policy.builtin().sha256.hex() == "b35b64924c495fd32dcfa2e4a72e113bf380e993f3f14f038883d74890dacab7"
+    assert Policy.builtin().sha256.hex() == "1b90fa87fc15b920cb7857d243984b42c482fa93ad825f15900d74572ff2d9b5"
 
 
 def test_policies_are_values():

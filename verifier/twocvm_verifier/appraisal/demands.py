@@ -29,6 +29,7 @@ class Demands:
         author: `POLICY` or `MANIFEST`; the prefix of the checks' ids.
         products: Accepted products.
         guest_policy: Bits of POLICY.
+        open_guest_policy: Bits of POLICY that are left open with a reason.
         minimum_abi: Least ABI version that the guest's policy demands.
         platform_info: Bits of PLATFORM_INFO.
         vmpl: Accepted VMPLs.
@@ -44,6 +45,7 @@ class Demands:
     author: str
     products: tuple[str, ...]
     guest_policy: BitDemand
+    open_guest_policy: Mapping[str, Unchecked]
     minimum_abi: Demand[AbiVersion]
     platform_info: BitDemand
     vmpl: Demand[tuple[int, ...]]
@@ -63,6 +65,7 @@ def demands_of_policy(policy: Policy) -> Demands:
         author=POLICY,
         products=policy.products,
         guest_policy=policy.guest_policy,
+        open_guest_policy=policy.open_guest_policy,
         minimum_abi=policy.minimum_abi,
         platform_info=policy.platform_info,
         vmpl=policy.vmpl,
@@ -82,6 +85,7 @@ def demands_of_platform(platform: Platform) -> Demands:
         author=MANIFEST,
         products=platform.products,
         guest_policy=platform.guest_policy,
+        open_guest_policy={},
         minimum_abi=_not_named("least ABI"),
         platform_info=platform.platform_info,
         vmpl=(platform.vmpl,),

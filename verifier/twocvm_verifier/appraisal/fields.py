@@ -20,6 +20,7 @@ from .demands import Demand, Demands
 
 _CODE_OF_GUEST_BIT = {"debug": "DEBUG_ALLOWED", "migrate_ma": "MIGRATION_ALLOWED"}
 _ZERO_CHIP_ID = bytes(64)
+_EITHER = Unchecked("either is accepted")
 
 
 def check_demands(demands: Demands, verified: VerifiedReport) -> tuple[Check, ...]:
@@ -137,6 +138,7 @@ def _platform_info(demands: Demands, report: Report) -> Iterator[Check]:
             demands.platform_info,
             mask=1 << bit,
             value=report.platform_info,
+            otherwise=_EITHER,
         )
 
 
@@ -148,15 +150,16 @@ def _guest_policy(demands: Demands, report: Report) -> Iterator[Check]:
             demands.guest_policy,
             mask=1 << bit,
             value=report.policy,
+            otherwise=demands.open_guest_policy.get(name, _EITHER),
         )
 
 
-def _bit(identifier: str, code: str, demand: BitDemand, *, mask: int, value: int) -> Check:
+def _bit(identifier: str, code: str, demand: BitDemand, *, mask: int, value: int, otherwise: Unchecked) -> Check:
     found = bool(value & mask)
     actual = "set" if found else "clear"
     required, forbidden = bool(demand.required & mask), bool(demand.forbidden & mask)
     if not required and not forbidden:
-        return skipped(identifier, code, Level.AL2, unchecked=Unchecked("either is accepted"), actual=actual)
+        return skipped(identifier, code, Level.AL2, unchecked=otherwise, actual=actual)
     return judged(
         identifier,
         code,

@@ -57,7 +57,7 @@ def parse_policy(text: str) -> Policy:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise MalformedError("policy", "", "not TOML") from error
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     problems: list[str] = []
     for key, value in document.items():
         reader = _FIELDS.get(key)
@@ -68,20 +68,10 @@ def parse_policy(text: str) -> Policy:
             changes[key] = reader(value)
         except _ValueProblemError as problem:
             problems.append(f"{key}: {problem}")
-    changes |= _split_guest_policy(changes)
+    changes |= changes.pop("guest_policy", {})
     if problems:
         raise MalformedError("policy", "", "; ".join(problems))
-    changed: Policy = replace(Policy.builtin(), **changes)  # type: ignore[arg-type]  # each reader gives its field's type
-    return changed
-
-
-def _split_guest_policy(changes: dict[str, object]) -> dict[str, object]:
-    # In the document the least ABI stands with the bits of the guest's policy, as it does in POLICY.
-    read = changes.pop("guest_policy", None)
-    if not isinstance(read, tuple):
-        return {}
-    demand, least = read
-    return {"guest_policy": demand} | ({} if least is None else {"minimum_abi": least})
+    return replace(Policy.builtin(), **changes)
 
 
 def _name(value: Toml) -> str:
@@ -159,26 +149,46 @@ def _one_of(accepted: frozenset[str]) -> Callable[[Toml], str]:
     return read
 
 
-def _demand(value: Toml, bits: Mapping[str, int]) -> BitDemand:
-    def mask(listed: Toml) -> int:
-        if not isinstance(listed, list):
-            raise _ValueProblemError("want lists of names of bits")
-        return sum(1 << bits[name] for name in set(map(_one_of(frozenset(bits)), listed)))
+def _platform_info(value: Toml) -> BitDemand:
+    table = _table(value, frozenset({"required", "forbidden"}))
+    return _disjoint(_mask(table, "required", PLATFORM_INFO_BITS), _mask(table, "forbidden", PLATFORM_INFO_BITS))
 
-    required, forbidden = mask(value.get("required", [])), mask(value.get("forbidden", []))
+
+def _guest_policy(value: Toml) -> dict[str, object]:
+    """Return the fields of the policy that this table decides.
+
+    What the built-in policy forbids stays forbidden unless a bit is required, or left open with a reason: a table that
+    is about something else must not let DEBUG in by its silence.
+    """
+    table = _table(value, frozenset({"required", "forbidden", "unchecked", "minimum_abi"}))
+    reasons = _table(table.get("unchecked", {}), frozenset(GUEST_POLICY_BITS))
+    opened = {name: Unchecked(_reason(reason)) for name, reason in reasons.items()}
+    open_mask = sum(1 << GUEST_POLICY_BITS[name] for name in opened)
+    required = _mask(table, "required", GUEST_POLICY_BITS)
+    forbidden = _mask(table, "forbidden", GUEST_POLICY_BITS)
+    if open_mask & (required | forbidden):
+        raise _ValueProblemError("a bit is demanded and left unchecked")
+    builtin = Policy.builtin().guest_policy.forbidden & ~required & ~open_mask
+    fields: dict[str, object] = {
+        "guest_policy": _disjoint(required, forbidden | builtin),
+        "open_guest_policy": opened,
+    }
+    if "minimum_abi" in table:
+        fields["minimum_abi"] = _unless_unchecked(_abi)(table["minimum_abi"])
+    return fields
+
+
+def _mask(table: Mapping[str, Toml], name: str, bits: Mapping[str, int]) -> int:
+    listed = table.get(name, [])
+    if not isinstance(listed, list):
+        raise _ValueProblemError("want lists of names of bits")
+    return sum(1 << bits[bit] for bit in set(map(_one_of(frozenset(bits)), listed)))
+
+
+def _disjoint(required: int, forbidden: int) -> BitDemand:
     if required & forbidden:
         raise _ValueProblemError("a bit is both required and forbidden")
     return BitDemand(required=required, forbidden=forbidden)
-
-
-def _platform_info(value: Toml) -> BitDemand:
-    return _demand(_table(value, frozenset({"required", "forbidden"})), PLATFORM_INFO_BITS)
-
-
-def _guest_policy(value: Toml) -> tuple[BitDemand, AbiVersion | Unchecked | None]:
-    table = _table(value, frozenset({"required", "forbidden", "minimum_abi"}))
-    least = _unless_unchecked(_abi)(table["minimum_abi"]) if "minimum_abi" in table else None
-    return _demand(table, GUEST_POLICY_BITS), least
 
 
 def _abi(value: Toml) -> AbiVersion:

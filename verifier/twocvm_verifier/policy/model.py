@@ -73,6 +73,7 @@ class Policy:
         name: For people; it is hashed with the rest.
         products: Accepted products. Simulated evidence also needs a simulated root and a manifest that allows it.
         guest_policy: Bits of POLICY that must or must not be set.
+        open_guest_policy: Bits of POLICY that are deliberately not looked at, by name, each with the reason.
         minimum_abi: The least ABI version that the guest's own policy must demand.
         platform_info: Bits of PLATFORM_INFO that must or must not be set.
         vmpl: Accepted VMPLs.
@@ -92,6 +93,7 @@ class Policy:
     name: str
     products: tuple[str, ...]
     guest_policy: BitDemand
+    open_guest_policy: Mapping[str, Unchecked]
     minimum_abi: AbiVersion | Unchecked
     platform_info: BitDemand
     vmpl: tuple[int, ...] | Unchecked
@@ -116,6 +118,7 @@ class Policy:
             name="builtin",
             products=tuple(Product),
             guest_policy=BitDemand(required=0, forbidden=_bits("debug", "migrate_ma")),
+            open_guest_policy={},
             minimum_abi=_ANY_ABI,
             platform_info=BitDemand(required=0, forbidden=0),
             vmpl=(0,),
@@ -132,6 +135,7 @@ class Policy:
         )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "open_guest_policy", MappingProxyType(dict(self.open_guest_policy)))
         if not isinstance(self.minimum_tcb, Unchecked):
             frozen = {product: MappingProxyType(dict(least)) for product, least in self.minimum_tcb.items()}
             object.__setattr__(self, "minimum_tcb", MappingProxyType(frozen))
@@ -150,6 +154,7 @@ class Policy:
             "name": self.name,
             "products": list(self.products),
             "guest_policy": _demand_json(self.guest_policy),
+            "open_guest_policy": _json(self.open_guest_policy),
             "minimum_abi": _json(self.minimum_abi),
             "platform_info": _demand_json(self.platform_info),
             "vmpl": _json(self.vmpl),
