@@ -35,7 +35,7 @@ class OutputForm(StrEnum):
 
 
 def _file(text: str) -> Any:  # noqa: ANN401 - what typer's own function returns
-    return typer.Option(metavar="FILE", help=text, exists=True, dir_okay=False, allow_dash=True)
+    return typer.Option(metavar="FILE", help=text)
 
 
 Report: TypeAlias = Annotated[Path, _file("The report, 1184 bytes; - is stdin.")]
