@@ -1,0 +1,71 @@
+"""`twocvm demo`: the whole run on this machine. What happens goes to stderr, what it comes to goes to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+class Form(StrEnum):
+    """How the summary is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command("demo")
+def demo(
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Keep keys, manifest, consents, outputs and receipts here."),
+    ] = None,
+    form: Annotated[Form, typer.Option("-o", "--output", help="How the summary is printed.")] = Form.TEXT,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the summary and nothing else.")] = False,  # noqa: FBT002 - typer's own form
+) -> None:
+    """Let three organisations compute together here: simulated SNP platform, real data, real protocol."""
+    from rich.console import Console
+
+    from .cast import CAST
+    from .run import run_demo
+    from .show import Show
+
+    show = Show(Console(stderr=True, quiet=quiet), names=tuple(role.name for role in CAST))
+    with ExitStack() as stack:
+        folder = _new_folder(keep) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twocvm-")))
+        summary = run_demo(folder, show)
+    if form is Form.JSON:
+        sys.stdout.write(json.dumps(summary.to_json(), indent=2) + "\n")
+        return
+    # Long lines are folded for people only; whoever searches a file finds them whole.
+    console = Console()
+    for line in summary.lines():
+        console.print(line, soft_wrap=not console.is_terminal)
+    if keep:
+        console.print(_what_to_try(keep), markup=False, highlight=False)
+
+
+def _what_to_try(folder: Path) -> str:
+    believed = f"--manifest {folder}/manifest.json --policy {folder}/policy.toml"
+    receipt = f"{folder}/received/hospital-a/receipt.json"
+    return (
+        f"\neverything is in {folder}; for instance:\n"
+        f"  twocvm receipt verify {receipt} {believed} --simulated-root {folder}/simulated-root.pem\n"
+        f"  twocvm manifest show {folder}/manifest.json"
+    )
+
+
+def _new_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{str(folder)!r}: {error.strerror}", param_hint="--keep") from error
+    return folder
