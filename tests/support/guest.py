@@ -28,7 +28,7 @@ from tests.support.manifests import AT, MEASUREMENT, World, party
 
 from twocvm_guest.locked import Workers
 from twocvm_guest.platforms.simulated import SimulatedPlatform
-from twocvm_guest.runtime.isolation import Feature, IsolationReport
+from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport
 from twocvm_guest.runtime.items import Item, ItemWriter
 from twocvm_guest.runtime.supervisor import RunResult
 from twocvm_guest.serve import Guest
@@ -44,7 +44,7 @@ from twocvm_verifier.snp.roots import simulated_roots
 from twocvm_verifier.strictjson import Json
 from twocvm_verifier.verifier import SnpVerifier
 
-ISOLATION: Final = IsolationReport(features=(Feature(name="seccomp", available=False, reason="a test"),))
+ISOLATION: Final = IsolationReport(features=(FeatureReport(name="seccomp", available=False, reason="a test"),))
 ANYBODY: Final = ""
 PATIENCE_SECONDS: Final = 30.0
 
