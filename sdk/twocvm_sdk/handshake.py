@@ -127,7 +127,9 @@ def _client_context(identity: TlsIdentity | None, callback: SSL._VerifyCallback)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if identity is not None:
         context.use_certificate(identity.certificate)
-        context.use_privatekey(identity.key)
-        context.check_privatekey()
+        try:
+            context.use_privatekey(identity.key)
+        except SSL.Error as error:
+            raise ValueError("identity: the certificate is of another key") from error
     context.set_verify(SSL.VERIFY_PEER, callback)
     return context

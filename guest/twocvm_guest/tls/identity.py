@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "2cvm guest")])
 # Validity means nothing here, for the host owns the guest's clock: freshness is the channel's nonce.
-_NOT_BEFORE: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the library takes UTC without a zone
-_NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001
+_NOT_BEFORE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,62 @@
+"""What a leaf certificate is read as; hostile ones are in `tests/attack/test_ratls_certificate.py`."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from tests.support.attested_guest import Scene
+from tests.support.hostile_guest import Forgery
+
+from twocvm_guest.tls import build_certificate
+from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.evidence import Evidence
+from twocvm_verifier.ratls.certificate import (
+    EVIDENCE_OID,
+    MAX_CERTIFICATE_BYTES,
+    evidence_extension,
+    parse_certificate,
+)
+
+
+def test_what_the_guest_builds_is_read_back() -> None:
+    """Key and evidence come out of a certificate as they went in."""
+    forgery = Forgery(scene=Scene())
+    evidence = forgery.certificate_evidence()
+    leaf = parse_certificate(build_certificate(forgery.key, evidence))
+    assert leaf.evidence == evidence
+    assert (leaf.spki_der, leaf.spki_sha256) == (forgery.spki_der, forgery.spki_sha256)
+
+
+def test_guest_certificate_has_one_extension_and_no_dates_to_judge() -> None:
+    """The leaf carries the evidence and nothing else, and is valid from 1970 to 9999."""
+    forgery = Forgery(scene=Scene())
+    certificate = x509.load_der_x509_certificate(build_certificate(forgery.key, forgery.certificate_evidence()))
+    assert [(extension.oid, extension.critical) for extension in certificate.extensions] == [(EVIDENCE_OID, False)]
+    assert (certificate.not_valid_before_utc.year, certificate.not_valid_after_utc.year) == (1970, 9999)
+
+
+@pytest.mark.parametrize("size", [1, 60, 61, 62, 63, 64, 100, 186, 187, 188, 189, 190, 5000, 16000])
+def test_octet_string_of_any_length_has_its_one_header(size: int) -> None:
+    """The DER header is right in the short form and in both long ones that fit."""
+    evidence = Evidence(report=b"r" * size, claims=b"c", vek=b"v")
+    value = evidence_extension(evidence).value
+    length = value[1] if value[1] < 0x80 else int.from_bytes(value[2 : 2 + value[1] - 0x80], "big")
+    assert value[0] == 0x04
+    assert value.endswith(b"c")
+    assert length == len(value) - (2 if value[1] < 0x80 else 2 + value[1] - 0x80)
+    key = Forgery(scene=Scene()).key
+    assert parse_certificate(build_certificate(key, evidence)).evidence == evidence
+
+
+def test_evidence_too_large_for_a_certificate_is_not_put_in_one() -> None:
+    """The guest finds out, not its peer."""
+    with pytest.raises(ValueError, match="evidence"):
+        evidence_extension(Evidence(report=b"r" * 16384, claims=b"c", vek=b"v"))
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x30\x00", b"not a certificate", bytes(MAX_CERTIFICATE_BYTES + 1)])
+def test_what_is_no_certificate_is_malformed(raw: bytes) -> None:
+    """Bytes that are no certificate are said to be malformed, whatever they are."""
+    with pytest.raises(MalformedError) as refusal:
+        parse_certificate(raw)
+    assert refusal.value.code == "MALFORMED_RATLS_CERTIFICATE"
