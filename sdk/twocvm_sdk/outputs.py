@@ -79,8 +79,6 @@ class Output:
             for chunk in chunks:
                 digest.update(chunk)
                 got += len(chunk)
-                if got > self.size_bytes:
-                    break
                 yield chunk
                 if progress:
                     progress(self.name, got, self.size_bytes)

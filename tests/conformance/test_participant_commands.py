@@ -79,9 +79,14 @@ def test_a_whole_session_by_commands(scene: Scene, capfd: pytest.CaptureFixture[
     assert scene.call("hospital-a", "lock", "--consents", str(consents)) == 0
     assert scene.call("hospital-a", "verify") == 0
     shown = capfd.readouterr()
-    assert "would release  records-a" in shown.out
-    assert "NOT SECURE" in shown.out
-    assert "consents: of all 3 participants, verified" in shown.err
+    assert "would release  records-a, as hospital-a; nothing was released" in shown.out
+    assert "channel evidence, on this very connection" in shown.out
+    assert "SIMULATED PLATFORM" in shown.out
+    assert "all 3 verified" in shown.out
+    assert scene.call("hospital-a", "verify", "-o", "json") == 0
+    verified = json.loads(capfd.readouterr().out)
+    assert verified["channel"]["verdict"] == verified["certificate"]["verdict"] == "warning"
+    assert verified["release"] == [{"name": "records-a", "kind": "data", "max_bytes": 1000000}]
     scene.release_all()
     saved, receipt = scene.folder / "model", scene.folder / "receipt.json"
     capfd.readouterr()
@@ -137,6 +142,16 @@ def test_a_guest_that_is_not_locked(scene: Scene, capfd: pytest.CaptureFixture[s
     """`verify` before the lock ends with 50 and says so."""
     assert scene.call("hospital-a", "verify") == 50
     assert "NOT_LOCKED" in capfd.readouterr().err
+
+
+def test_a_refused_guest_in_json(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    """`verify -o json` prints why a guest was refused, with every finding, and ends with that status."""
+    (scene.folder / "policy.toml").write_text(POLICY + 'measurements = ["' + "ff" * 48 + '"]\n')
+    scene.guest.lock()
+    assert scene.call("hospital-a", "verify", "-o", "json") == 11
+    refused = json.loads(capfd.readouterr().out)
+    assert (refused["verdict"], refused["secure"]) == ("contraindicated", False)
+    assert "policy.measurement" in {check["id"] for check in refused["checks"]}
 
 
 def test_a_second_go_needs_the_word(scene: Scene, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

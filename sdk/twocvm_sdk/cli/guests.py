@@ -5,10 +5,13 @@ Nothing here decides anything: the library does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from twocvm_verifier.errors import AppraisalError, TwoCvmError
 
 from .options import (
     Form,
@@ -24,9 +27,11 @@ from .options import (
     read_consents,
     read_side,
 )
-from .printing import Printer, appraisal_lines, table
+from .printing import Printer, proof_lines, table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from twocvm_sdk.participant import Session
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.ratls.proof import Proof
@@ -78,18 +83,22 @@ def verify(
     """Verify a running guest and say what would be released to it; nothing is."""
     side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
-    with connect(side) as session:
-        show_proof(printer, "certificate", session.certificate)
-        show_proof(printer, "channel", session.proof)
-        printer.say(f"consents: of all {len(side.manifest.participants)} participants, verified; log: verified")
-        result = _instance(guest, session.proof, side.manifest) | {
-            "certificate": session.certificate.appraisal.to_json(),
-            "channel": session.proof.appraisal.to_json(),
+    try:
+        with connect(side) as session:
+            certificate, channel = session.certificate, session.proof
+    except TwoCvmError as error:
+        if form is Form.JSON:
+            printer.result(_refusal_json(error), "")
+        raise
+    if form is Form.JSON:
+        evidence: dict[str, Json] = {
+            "certificate": certificate.appraisal.to_json(),
+            "channel": channel.appraisal.to_json(),
             "release": _releasable(side),
         }
-        rows = _instance_rows(guest, session.proof, side.manifest)
-    names = [str(item["name"]) for item in _releasable(side)]
-    printer.result(result, table(rows | {"would release": ", ".join(names) or "nothing"}))
+        printer.result(_instance(guest, channel, side.manifest) | evidence, "")
+    else:
+        printer.lines(_verification(side, certificate, channel, verbose=verbose))
 
 
 def status(
@@ -122,7 +131,7 @@ def connect(side: Side) -> Session:
 
 def show_proof(printer: Printer, name: str, proof: Proof) -> None:
     """Tell a person how evidence was judged."""
-    for line in appraisal_lines(name, proof.appraisal, verbose=printer.verbose):
+    for line in proof_lines(name, proof.appraisal, verbose=printer.verbose):
         printer.say(line)
 
 
@@ -166,6 +175,38 @@ def _instance_rows(guest: str, proof: Proof, manifest: Manifest) -> dict[str, st
         "manifest": f"{manifest.hash.hex()} ({manifest.name})",
         "events": str(proof.log.events),
     }
+
+
+def _verification(side: Side, certificate: Proof, channel: Proof, *, verbose: bool) -> Iterator[Text]:
+    from rich.text import Text
+
+    from twocvm_verifier.presentation import appraisal_lines, verdict_line
+
+    yield Text("certificate evidence", style="bold")
+    yield verdict_line(certificate.appraisal)
+    yield Text()
+    yield Text("channel evidence, on this very connection", style="bold")
+    yield from appraisal_lines(channel.appraisal, every_check=verbose)
+    yield Text()
+    names = ", ".join(str(item["name"]) for item in _releasable(side)) or "nothing"
+    rows = _instance_rows(side.url, channel, side.manifest) | {
+        "consents": f"all {len(side.manifest.participants)} verified, and the guest is locked with them",
+        "would release": f"{names}, as {side.identity.name}; nothing was released",
+    }
+    yield Text(table(rows))
+
+
+def _refusal_json(error: TwoCvmError) -> dict[str, Json]:
+    from twocvm_verifier.clock import SystemClock
+    from twocvm_verifier.codes.table import NOT_AUTHENTIC, REFUSED
+    from twocvm_verifier.result import Verdict, error_json
+
+    result = error_json(error, judged_at=SystemClock().now())
+    if error.exit_status in (NOT_AUTHENTIC, REFUSED):
+        result["verdict"] = str(Verdict.CONTRAINDICATED)
+    if isinstance(error.__cause__, AppraisalError):
+        result["checks"] = [check.to_json() for check in error.__cause__.findings]
+    return result
 
 
 def _releasable(side: Side) -> list[dict[str, Json]]:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from twocvm_verifier.result import Status
 
 from .options import Form
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from twocvm_sdk.items import Progress
     from twocvm_verifier.result import Appraisal
     from twocvm_verifier.strictjson import Json
+
+REVOCATION: Final = "snp.chain.revocation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,14 @@ class Printer:
         """Print the result, in the form that was asked for."""
         shown = json.dumps(value, indent=2, default=list) if self.form is Form.JSON else text
         sys.stdout.write(shown + "\n")
+
+    def lines(self, lines: Iterable[Text]) -> None:
+        """Print a text result of several lines, styled where a person watches."""
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        for line in lines:
+            console.print(line)
 
     def say(self, line: str) -> None:
         """Tell a person what happens."""
@@ -78,11 +92,11 @@ class _Lines:
             self.printer.say(f"{name}: {total_bytes} bytes")
 
 
-def appraisal_lines(name: str, appraisal: Appraisal, *, verbose: bool) -> Iterator[str]:
-    """Yield an appraisal for people: the verdict, then what did not simply pass, or every check."""
+def proof_lines(name: str, appraisal: Appraisal, *, verbose: bool) -> Iterator[str]:
+    """Yield how evidence was judged: the verdict, warnings, and whether revocation was asked about; or every check."""
     yield f"{name}: {appraisal.verdict} ({appraisal.platform}, {'secure' if appraisal.secure else 'NOT SECURE'})"
     for check in appraisal.checks:
-        if verbose or check.status != "pass":
+        if verbose or check.status is Status.WARN or (check.id == REVOCATION and check.status is not Status.PASS):
             yield f"  {check.status:4}  {check.id}: {check.detail}"
 
 

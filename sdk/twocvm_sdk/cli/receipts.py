@@ -20,7 +20,7 @@ from .options import (
     read_policy,
     read_roots,
 )
-from .printing import Printer, appraisal_lines, table
+from .printing import Printer, proof_lines, table
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Manifest
@@ -58,7 +58,7 @@ def verify(
         at=_time(at),
     )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
-    for line in appraisal_lines("receipt", verified.appraisal, verbose=verbose):
+    for line in proof_lines("receipt", verified.appraisal, verbose=verbose):
         printer.say(line)
     result = receipt_json(verified.body) | {"appraisal": verified.appraisal.to_json()}
     printer.result(result, receipt_text(verified.body))
