@@ -50,13 +50,15 @@ def test_every_code_is_raised_somewhere():
     texts = strings_in(SOURCES, without="/codes/")
     raised = {name for name in CODES if name in texts}
     raised |= {name for name in malformed_documents() if name.startswith("MALFORMED_")}
-    assert sorted(set(CODES) - raised) == []
+    missing = sorted(set(CODES) - raised)
+    assert not missing, "\n".join(["raised nowhere:", *missing])
 
 
 def test_every_code_is_provoked_by_some_test():
     """Every code stands in a test that names it; the missing ones are listed."""
     named = {word for text in strings_in(("tests",)) for word in WORD.findall(text)}
-    assert sorted(set(CODES) - named) == []
+    missing = sorted(set(CODES) - named)
+    assert not missing, "\n".join(["provoked by no test:", *missing])
 
 
 def test_rows_are_complete():
