@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["PINS", "REVOKED", "CorruptedError", "load"]
+__all__ = ["PINS", "REVOKED", "CorruptedError", "load", "load_from"]
 
 # SHA-256 of the DER: the root (ARK) of each product, and the intermediates that issue VCEKs (ASK) and VLEKs (ASVK).
 PINS: Final[Mapping[str, str]] = MappingProxyType(
@@ -50,20 +51,16 @@ def load(name: str) -> bytes:
         KeyError: No such certificate is pinned.
         CorruptedError: The file is missing, or is not the pinned one.
     """
+    return load_from(files(__name__).joinpath("amd"), name)
+
+
+def load_from(folder: Traversable, name: str) -> bytes:
+    """Return one certificate's DER from another folder than this package's own; else as `load`."""
     pin = PINS[name]
     try:
-        content = files(__name__).joinpath("amd", f"{name}.der").read_bytes()
+        content = folder.joinpath(f"{name}.der").read_bytes()
     except OSError as error:
         raise CorruptedError(f"{name}: cannot be read") from error
-    return require_pinned(name, content, pin)
-
-
-def require_pinned(name: str, content: bytes, pin: str) -> bytes:
-    """Return `content` if its SHA-256 is `pin` (64 hex digits).
-
-    Raises:
-        CorruptedError: It is not.
-    """
     found = hashlib.sha256(content).hexdigest()
     if found != pin:
         raise CorruptedError(f"{name}: got sha256 {found}, want {pin}")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support.amd import AT
+
 from twocvm_verifier.errors import AppraisalError, BindingError, NotFoundError, UnsupportedError
 from twocvm_verifier.result import Appraisal, Check, CollateralUse, Level, LevelProof, Status, Verdict
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from tests.support.amd import fake_amd, sign_report
+
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.report import HOST_VMPL, parse_report

@@ -10,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tests.support.amd import borrowed_names, fake_amd, pem, shared_keys, strange_keys
+
 from twocvm_verifier.errors import ChainError, MalformedError
 from twocvm_verifier.snp import names
+from twocvm_verifier.snp.der import encode_oid
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.roots import (
@@ -210,3 +212,12 @@ def test_leaf_is_no_authority():
     """A VEK, which has no basic constraints at all, is no trust anchor."""
     with pytest.raises(MalformedError):
         roots_of(ark=MILAN.ark(), ask=MILAN.vcek())
+
+
+def test_keys_and_algorithms_that_nobody_knows_are_malformed():
+    """A root whose key or signature has an unknown OID is refused as no certificate of a kind that is known."""
+    ark = MILAN.ark()
+    for known in ("1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10"):
+        unknown = encode_oid(known.rpartition(".")[0] + ".99")
+        with pytest.raises(MalformedError):
+            roots_of(ark=ark.replace(encode_oid(known), unknown), ask=MILAN.ask())

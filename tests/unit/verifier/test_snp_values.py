@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.snp import der
 from twocvm_verifier.snp.product import Product, product_of_cpuid, product_of_name

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import twocvm_verifier
 from tests.support.amd import (
     AT,
     BEGIN,
@@ -22,6 +21,8 @@ from tests.support.amd import (
     signature_of,
     with_signature,
 )
+
+import twocvm_verifier
 from twocvm_verifier import SnpVerifier, Unchecked, amd_roots, simulated_roots
 from twocvm_verifier.errors import (
     BindingError,

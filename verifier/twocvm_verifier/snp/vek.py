@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from twocvm_verifier.errors import MalformedError
 
@@ -38,7 +36,8 @@ _STRUCT_VERSION: Final = {Product.TURIN: 1}
 
 # RFC 5480: id-ecPublicKey, secp384r1, and the uncompressed point that follows.
 _P384_SPKI_PREFIX: Final = bytes.fromhex("3076301006072a8648ce3d020106052b81040022036200" + "04")
-_P384_SPKI_BYTES: Final = 120
+_P384_POINT_BYTES: Final = 97
+_P384_SPKI_BYTES: Final = len(_P384_SPKI_PREFIX) - 1 + _P384_POINT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +160,9 @@ def _parse_key(spki: bytes) -> ec.EllipticCurvePublicKey:
     if len(spki) != _P384_SPKI_BYTES or not spki.startswith(_P384_SPKI_PREFIX):
         raise MalformedError("vek", "public_key", "want an uncompressed point of P-384")
     try:
-        key = load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm) as error:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), spki[-_P384_POINT_BYTES:])
+    except ValueError as error:
         raise MalformedError("vek", "public_key", "the point is not on P-384") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise MalformedError("vek", "public_key", "want a key of P-384")
-    return key
 
 
 def _parse_extensions(outer: der.DerReader) -> Mapping[bytes, bytes]:
