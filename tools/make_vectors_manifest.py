@@ -45,6 +45,7 @@ def framing_vectors() -> Iterator[Vector]:
         "roster": ("the digest of an empty roster", b"2cvm.roster.v1\x00[]", framing.roster_digest(b"[]")),
         "log-start": ("head 0 of a log", b"2cvm.log.v1\x00" + a, framing.log_start(a)),
         "log-next": ("the next head of a log", b"2cvm.log.v1\x00" + a + b"{}", framing.log_next(a, b"{}")),
+        "policy": ("the digest of an empty policy", b"2cvm.policy.v1\x00{}", framing.policy_digest(b"{}")),
         "binder": ("the binder of a connection", b"spki" + a, framing.binder(spki_der=b"spki", exported=a)),
         "batch-leaf": ("a leaf of a batch", b"\x00" + a + b, framing.batch_leaf(nonce=a, binder=b)),
         "batch-node": ("a node of a batch", b"\x01" + a + b, framing.batch_node(a, b)),

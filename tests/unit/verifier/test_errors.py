@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from twocvm_verifier import errors
-from twocvm_verifier.codes import CODES, GROUPS
+from twocvm_verifier.codes import CODES, GROUPS, merged
 from twocvm_verifier.errors import AppraisalError, MalformedError, TwoCvmError
 
 
@@ -52,6 +52,9 @@ def test_rows(name: str) -> None:
 def test_every_code_is_in_one_group() -> None:
     """The groups are the table, each code once."""
     assert sorted(CODES) == sorted(name for rows in GROUPS.values() for name in rows)
+    assert dict(merged(GROUPS)) == dict(CODES)
+    with pytest.raises(RuntimeError, match="two groups"):
+        merged({"one": CODES, "other": CODES})
 
 
 def test_every_error_is_one_of_ours() -> None:

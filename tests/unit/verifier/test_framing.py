@@ -23,6 +23,12 @@ def test_manifest_hash() -> None:
     assert framing.manifest_hash(b'{"a":1}') == _sha256(b'2cvm.manifest.v1\x00{"a":1}')
 
 
+def test_policy_digest_and_simulated_measurement() -> None:
+    """A policy is named by SHA-256; the simulated MEASUREMENT is as wide as a real one, SHA-384."""
+    assert framing.policy_digest(b"{}") == _sha256(b"2cvm.policy.v1\x00{}")
+    assert framing.simulated_measurement(b"[]") == hashlib.sha384(b"2cvm.simulated.v1\x00[]").digest()
+
+
 def test_item_commitment() -> None:
     """A commitment is the hash of label, salt, length as u64 big endian, and digest."""
     got = framing.item_commitment(salt=A, size_bytes=258, sha256=B)

@@ -199,8 +199,10 @@ def test_strangers_cannot_end_their_quotes() -> None:
 
     def edit(document: Document) -> None:
         document["participants"][0]["display"] = 'x" which is proven'
+        document["participants"][1]["external_id"] = "did:example:b"
 
     text = "\n".join(summary(World(edit=edit).manifest))
+    assert 'goes by "did:example:b", which proves nothing' in text
     assert 'calls itself "x\\" which is proven", which proves nothing' in text
 
 

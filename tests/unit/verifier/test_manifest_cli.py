@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import sys
@@ -48,6 +49,32 @@ def test_new_draws_a_salt(tmp_path: Path) -> None:
     for out in outs:
         assert run(["manifest", "new", source, "--out", str(out)]) == 0
     assert outs[0].read_bytes() != outs[1].read_bytes()
+
+
+def test_new_takes_toml(tmp_path: Path) -> None:
+    """A document that is not JSON is TOML."""
+    source, out = tmp_path / "authored.toml", tmp_path / "out.json"
+    document = copy.deepcopy(WORLD.document)
+    rules = document.pop("rules")
+    lines = [f"{key} = {json.dumps(member)}" for key, member in document.items() if isinstance(member, str | int)]
+    tables = [
+        f"[[{key}]]\n" + "\n".join(f"{name} = {_toml(value)}" for name, value in member.items())
+        for key, members in document.items()
+        if isinstance(members, list)
+        for member in members
+    ]
+    platform = "[platform]\n" + "\n".join(f"{name} = {_toml(value)}" for name, value in document["platform"].items())
+    source.write_text(
+        "\n".join([*lines, *tables, platform, f"[rules]\ndeadline_seconds = {rules['deadline_seconds']}"])
+    )
+    assert run(["manifest", "new", str(source), "--out", str(out)]) == 0
+    assert out.read_bytes() == WORLD.raw
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(member)}" for key, member in value.items()) + "}"
+    return "[" + ", ".join(map(_toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
 def test_new_refuses_with_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

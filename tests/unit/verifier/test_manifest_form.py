@@ -278,11 +278,32 @@ SINGLE = {
     "a channel into an item": ("/channels/0/to", "data:records-b", {("form", "/channels/0/to")}),
     "a port that climbs": ("/channels/0/to", "component:step-0.../x", {("form", "/channels/0/to")}),
     "an output that is an item": ("/outputs/0/from", "data:records-a", {("form", "/outputs/0/from")}),
-    "a filter of no kind": ("/filters/0/component", "step-0", {("form", "/filters/0")}),
+    "a filter of no kind": ("/filters/0", {"name": "small", "owner": "analytics"}, {("form", "/filters/0")}),
+    "parameters of a component": (
+        "/filters/0",
+        {"name": "small", "owner": "analytics", "component": "step-0", "parameters": {}},
+        {("unknown", "/filters/0/parameters")},
+    ),
     "a filter with a word for a number": (
         "/filters/0/parameters/max_bytes",
         "many",
         {("type", "/filters/0/parameters/max_bytes")},
+    ),
+    "a filter of two kinds": ("/filters/0/component", "step-0", {("form", "/filters/0")}),
+    "an entry that no command has": (
+        "/components/1",
+        FULL["components"][1] | {"exports": ["run"], "entry": "run"},
+        {("form", "/components/1/entry")},
+    ),
+    "a call between two interfaces": (
+        "/channels/3/to",
+        "component:step-0.wasi:filesystem/types@0.2.3",
+        None,
+    ),
+    "a quorum of nobody": (
+        "/platform/ledgers/0",
+        {"origin": "o", "key": "k", "quorum": 1},
+        {("form", "/platform/ledgers/0")},
     ),
     "a seed beside system random": ("/rules/random", "system", {("form", "/rules/seed")}),
     "a clock of its own": ("/rules/clock", "wall", {("form", "/rules/clock")}),
@@ -294,6 +315,21 @@ def test_one_break_one_problem(pointer: str, value: object, wanted: set[tuple[st
     """One thing that is wrong is one problem, at its place."""
     found = problems_of(changed(pointer, value))
     assert ("form", pointer) in found if wanted is None else found == wanted
+
+
+def test_things_are_found_by_name_owner_and_key() -> None:
+    """A manifest answers for a name, an owner, a recipient and a TLS key, and says when there is none."""
+    manifest = World().manifest
+    entry = manifest.participant("hospital-a")
+    assert manifest.participant_of_tls_key(entry.tls[0]) is entry
+    assert [item.name for item in manifest.items_of("hospital-a")] == ["records-a"]
+    assert {component.name for component in manifest.components_of("analytics")} == {"step-0", "step-1"}
+    assert [output.name for output in manifest.outputs_of("hospital-b")] == ["evaluation"]
+    for missing in (manifest.participant, manifest.component, manifest.item, manifest.output, manifest.filter):
+        with pytest.raises(KeyError):
+            missing("nothing")
+    with pytest.raises(KeyError):
+        manifest.participant_of_tls_key(entry.consent)
 
 
 def test_missing_parameters() -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from . import connection, evidence, manifest, runtime, session
 from .table import Code
 
-__all__ = ["CODES", "GROUPS", "Code"]
+__all__ = ["CODES", "GROUPS", "Code", "merged"]
 
 GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
     {
@@ -28,8 +28,13 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
     }
 )
 
-CODES: Final[Mapping[str, Code]] = MappingProxyType(
-    {name: row for rows in GROUPS.values() for name, row in rows.items()}
-)
-if len(CODES) != sum(map(len, GROUPS.values())):
-    raise RuntimeError("a code stands in two groups")
+
+def merged(groups: Mapping[str, Mapping[str, Code]]) -> Mapping[str, Code]:
+    """Return the rows of all groups; a code that stands in two of them is a mistake of ours."""
+    rows = {name: row for group in groups.values() for name, row in group.items()}
+    if len(rows) != sum(map(len, groups.values())):
+        raise RuntimeError("a code stands in two groups")
+    return MappingProxyType(rows)
+
+
+CODES: Final[Mapping[str, Code]] = merged(GROUPS)
