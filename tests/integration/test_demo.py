@@ -121,7 +121,7 @@ def test_what_can_be_learned_follows_from_the_manifest(played: Played) -> None:
 
 def test_simulation_and_what_is_unchecked_are_said_aloud(played: Played) -> None:
     """Neither the steps nor the summary let anybody take this platform for a real one, or revocation for checked."""
-    told = "\n".join(line.plain for line in played.summary.lines())
+    told = "\n".join(line for section in played.summary.sections() for line in section.lines)
     for text in (told, played.shown):
         assert "SIMULATED" in text.upper()
         assert "not built yet" in text
@@ -177,3 +177,16 @@ def test_kept_receipt_of_another_manifest_is_refused(
     ]
     assert run_command(arguments) == 10
     assert capsys.readouterr().err
+
+
+def test_command_keeps_what_it_is_told_to_keep(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`twocvm demo --keep` prints the steps on stderr and the summary on stdout, and leaves the folder."""
+    folder = tmp_path / "kept"
+    assert run_command(["demo", "--keep", str(folder)]) == 0
+    printed = capfd.readouterr()
+    for title in ("who could learn what", "what left the guest, and for whom", "what is NOT protected"):
+        assert title in printed.out.splitlines()
+    assert "each verifies the guest" in printed.err
+    assert "each verifies the guest, on its own connection" in printed.out
+    assert str(folder / "manifest.json") in printed.out
+    assert (folder / "received" / "analytics" / "model.json").is_file()

@@ -8,9 +8,14 @@ import tempfile
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .summary import Section
 
 app = typer.Typer(add_completion=False)
 
@@ -45,12 +50,25 @@ def demo(
     if form is Form.JSON:
         sys.stdout.write(json.dumps(summary.to_json(), indent=2) + "\n")
         return
-    # Long lines are folded for people only; whoever searches a file finds them whole.
     console = Console()
-    for line in summary.lines():
-        console.print(line, soft_wrap=not console.is_terminal)
+    for section in summary.sections():
+        _print_section(console, section)
     if keep:
-        console.print(_what_to_try(keep), markup=False, highlight=False)
+        console.print(_what_to_try(keep), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_section(console: Console, section: Section) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(section.title, style="bold yellow" if "NOT" in section.title else "bold"))
+    for line in section.lines:
+        # Long lines are folded for people only; whoever searches a file finds them whole.
+        if console.is_terminal:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        else:
+            console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _what_to_try(folder: Path) -> str:

@@ -141,7 +141,7 @@ class Member:
         """Ask the guest for every output that is not its own, past the SDK, which would not even ask."""
         own = self.beliefs.manifest.outputs_of(self.name)
         others = (output.name for output in self.beliefs.manifest.outputs if output not in own)
-        return tuple(_ask(self.session.instance.guest, self.name, output) for output in others)
+        return tuple(ask(self.session.instance.guest, self.name, output) for output in others)
 
     def judge_receipt(self) -> VerifiedReceipt:
         """Keep the receipt as a file, and judge that file as anybody could: offline, from the file alone."""
@@ -176,11 +176,16 @@ def ask_as_stranger(url: str, identity: Identity, beliefs: Beliefs) -> tuple[Ref
             clock=SystemClock(),
             randomness=secrets.token_bytes,
         ) as connection:
-            refused.append(_ask(Guest(connection), identity.name, output.name))
+            refused.append(ask(Guest(connection), identity.name, output.name))
     return tuple(refused)
 
 
-def _ask(guest: Guest, who: str, output: str) -> Refused:
+def ask(guest: Guest, who: str, output: str) -> Refused:
+    """Ask for an output that is not one's own, and return how it was refused.
+
+    Raises:
+        RuntimeError: The guest began to serve it; no demo may pass over that.
+    """
     try:
         with guest.output(output, size_bytes=0):
             pass

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-
-from rich.text import Text
 
 from .agreement import Reach
 from .member import Received, Refused
@@ -21,6 +19,14 @@ NOT_PROTECTED: Final = (
     "Availability: a host can end a run, or keep its result from anybody.",
     "Side channels of the hardware, and whoever can open the machine.",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the summary for people: a title, and sentences below it."""
+
+    title: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +89,15 @@ class Summary:
             "not_protected": list(self.not_protected),
         }
 
-    def lines(self) -> Iterator[Text]:
-        """Yield the summary for people, a paragraph at a time; those below a title are indented."""
-        yield from _section("who could learn what", (_reach_line(reach) for reach in self.reaches))
-        yield from _section("what left the guest, and for whom", self._left())
-        yield from _section(
-            "what was asked for and refused", (f"{each.who:10}  {each.output:10}  {each.code}" for each in self.refused)
-        )
-        yield from _section("how long it took", self._times())
-        yield from _section("what is NOT protected", self.not_protected, style="bold yellow")
-        yield from _section("the result, which the hospitals can read", self._result())
+    def sections(self) -> Iterator[Section]:
+        """Yield the summary for people."""
+        refused = (f"{each.who:10}  {each.output:10}  {each.code}" for each in self.refused)
+        yield Section(title="who could learn what", lines=tuple(map(_reach_line, self.reaches)))
+        yield Section(title="what left the guest, and for whom", lines=tuple(self._left()))
+        yield Section(title="what was asked for and refused", lines=tuple(refused))
+        yield Section(title="how long it took", lines=tuple(self._times()))
+        yield Section(title="what is NOT protected", lines=self.not_protected)
+        yield Section(title="the result, which the hospitals can read", lines=tuple(self._result()))
 
     def _left(self) -> Iterator[str]:
         for name in dict.fromkeys(each.output for each in self.received):
@@ -117,10 +122,3 @@ class Summary:
 def _reach_line(reach: Reach) -> str:
     outputs = "; ".join(f"{name} for {', '.join(recipients)}" for name, recipients in reach.outputs.items())
     return f"{reach.item} of {reach.owner}: {outputs or 'nobody'}; and nothing else, whatever the components do"
-
-
-def _section(title: str, lines: Iterable[str], *, style: str = "bold") -> Iterator[Text]:
-    yield Text()
-    yield Text(title, style=style)
-    for line in lines:
-        yield Text(f"  {line}")

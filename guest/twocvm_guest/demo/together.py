@@ -27,14 +27,11 @@ def together(each: Iterable[_T], work: Callable[[_T], _R], *, otherwise: Callabl
     """
     values = tuple(each)
     with ThreadPoolExecutor(max_workers=len(values)) as pool:
-        futures = [pool.submit(work, value) for value in values]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            futures = [pool.submit(work, value) for value in values]
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
         except BaseException:
             otherwise()
             raise
-        for future in done:
-            if error := future.exception():
-                otherwise()
-                raise error
     return tuple(future.result() for future in futures)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -13,14 +17,16 @@ from rich.console import Console
 from twocvm_guest.demo.agreement import consent, write_manifest
 from twocvm_guest.demo.cast import CAST
 from twocvm_guest.demo.files import demo_folder
+from twocvm_guest.demo.member import ask
 from twocvm_guest.demo.process import GuestProcess
 from twocvm_guest.demo.show import Show
 from twocvm_guest.demo.summary import Summary
 from twocvm_guest.demo.together import together
 from twocvm_guest.main import run
 from twocvm_sdk import Identity
+from twocvm_sdk.guest import Guest
 from twocvm_verifier.clock import SystemClock
-from twocvm_verifier.errors import FetchError, TwoCvmError
+from twocvm_verifier.errors import FetchError, ReleaseError, TwoCvmError
 from twocvm_verifier.manifest import ManifestError
 
 MEASUREMENT = bytes(range(48))
@@ -87,6 +93,20 @@ def test_first_failure_ends_everybodys_waiting() -> None:
     assert stopped.is_set()
 
 
+def test_interruption_ends_everybodys_waiting() -> None:
+    """Where a person interrupts, nobody is waited for."""
+    stopped = threading.Event()
+
+    def work(name: str) -> str:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert stopped.wait(10)
+        return name
+
+    with pytest.raises(KeyboardInterrupt):
+        together(("waits",), work, otherwise=stopped.set)
+    assert stopped.is_set()
+
+
 def test_results_come_in_the_order_of_the_participants() -> None:
     """Whoever is done first, results stay with their participants."""
     first = threading.Event()
@@ -108,6 +128,21 @@ def test_guest_that_does_not_start_is_an_error_with_its_words(tmp_path: Path) ->
             guest.wait_ready()
         assert failed.value.code == "GUEST_FAILED"
         assert guest.wait_ended(10) != 0
+
+
+@pytest.mark.parametrize("code", ["", "OUTPUT_MISMATCH"])
+def test_demo_never_passes_over_a_guest_that_serves_anybody(code: str) -> None:
+    """A guest that begins to serve another's output, of whatever length, ends the demo loudly."""
+
+    class Careless:
+        @contextmanager
+        def output(self, name: str, *, size_bytes: int) -> Iterator[None]:
+            if code:
+                raise ReleaseError(code, f"{name}: {size_bytes}")
+            yield
+
+    with pytest.raises(RuntimeError, match="no recipient"):
+        ask(cast("Guest", Careless()), "stranger", "model")
 
 
 def test_where_a_person_watches_there_are_bars() -> None:
