@@ -35,33 +35,54 @@ def describe(engine: Engine, component: Component) -> Description:
     }
 
 
+class _Names:
+    """The names that an interface gives to types of its own, so that each is spelled out once."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, ResourceType] = {}
+        self.types: dict[str, str] = {}
+
+
 def _members(engine: Engine, name: str, kind: object) -> dict[str, str]:
+    names = _Names()
     if not isinstance(kind, ComponentInstanceType):
-        return {name: _item(kind, {})}
+        return {name: _item(kind, names)}
     members = {member: extern.ty for member, extern in kind.exports(engine).items()}
-    resources = {member: item for member, item in members.items() if isinstance(item, ResourceType)}
-    return {member: _item(item, resources) for member, item in members.items()}
+    names.resources = {member: item for member, item in members.items() if isinstance(item, ResourceType)}
+    described = {}
+    for member, item in members.items():
+        described[member] = _item(item, names)
+        if not isinstance(item, (FuncType, ResourceType)) and "{" in described[member]:
+            names.types[described[member]] = member
+    return described
 
 
-def _item(kind: object, resources: dict[str, ResourceType]) -> str:
+def _item(kind: object, names: _Names) -> str:
     if isinstance(kind, FuncType):
-        parameters = ", ".join(f"{name}: {_type(of, resources)}" for name, of in kind.params)
+        parameters = ", ".join(f"{name}: {_type(of, names)}" for name, of in kind.params)
         result = kind.result
-        return f"func({parameters})" + (f" -> {_type(result, resources)}" if result is not None else "")
+        return f"func({parameters})" + (f" -> {_type(result, names)}" if result is not None else "")
     if isinstance(kind, ResourceType):
         return "resource"
-    return _type(kind, resources)
+    return _type(kind, names)
 
 
-def _type(kind: object, resources: dict[str, ResourceType]) -> str:
+def _type(kind: object, names: _Names) -> str:
+    text = _spelled_out(kind, names)
+    return names.types.get(text, text)
+
+
+def _spelled_out(kind: object, names: _Names) -> str:
     def of(inner: object) -> str:
-        return "_" if inner is None else _type(inner, resources)
+        return "_" if inner is None else _type(inner, names)
 
     match kind:
         case ListType():
             return f"list<{of(kind.element)}>"
         case OptionType():
             return f"option<{of(kind.payload)}>"
+        case ResultType() if kind.ok is None and kind.err is None:
+            return "result"
         case ResultType():
             return f"result<{of(kind.ok)}, {of(kind.err)}>"
         case TupleType():
@@ -69,19 +90,22 @@ def _type(kind: object, resources: dict[str, ResourceType]) -> str:
         case RecordType():
             return "record { " + ", ".join(f"{name}: {of(field)}" for name, field in kind.fields) + " }"
         case VariantType():
-            return "variant { " + ", ".join(f"{name}({of(case)})" for name, case in kind.cases) + " }"
-        case EnumType():
-            return "enum { " + ", ".join(kind.names) + " }"
-        case FlagsType():
-            return "flags { " + ", ".join(kind.names) + " }"
+            cases = (name if case is None else f"{name}({of(case)})" for name, case in kind.cases)
+            return "variant { " + ", ".join(cases) + " }"
+        case EnumType() | FlagsType():
+            return f"{_word(kind)} {{ {', '.join(kind.names)} }}"
         case OwnType():
-            return _resource(kind.ty, resources)
+            return _resource(kind.ty, names)
         case BorrowType():
-            return f"borrow<{_resource(kind.ty, resources)}>"
+            return f"borrow<{_resource(kind.ty, names)}>"
         case _:
-            # Types without parts have classes named as WIT names them; a core module has none in WIT.
-            return type(kind).__name__.removesuffix("Type").lower()
+            return _word(kind)
 
 
-def _resource(kind: ResourceType, resources: dict[str, ResourceType]) -> str:
-    return next((name for name, known in resources.items() if known == kind), "resource")
+def _word(kind: object) -> str:
+    # The classes are named as WIT names the types; only a core module has no name in WIT.
+    return type(kind).__name__.removesuffix("Type").lower()
+
+
+def _resource(kind: ResourceType, names: _Names) -> str:
+    return next((name for name, known in names.resources.items() if known == kind), "resource")

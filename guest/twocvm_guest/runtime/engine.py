@@ -100,10 +100,9 @@ def run(engine: Engine, component: Component, job: Job, folders: Folders, figure
 def _wasi(folders: Folders) -> WasiConfig:
     # No arguments, no environment, no network, standard streams that lead nowhere: the defaults of a new one.
     wasi = WasiConfig()
-    for path, name in folders.input_folders():
-        wasi.preopen_dir(path, name, fs_mutable=False)
-    for path, name in folders.output_folders():
-        wasi.preopen_dir(path, name, fs_mutable=True)
+    for path, name, writable in folders.shown():
+        # The binding's own default would be to let it write.
+        wasi.preopen_dir(path, name, fs_mutable=writable)
     return wasi
 
 

@@ -58,14 +58,15 @@ class Folders:
         """
         base = next((place for place in _MOUNT_POINTS if os.path.isdir(place)), "/proc")
         syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
-        self._tmpfs(base, pages=4, files=8, uid=uid)
+        self._tmpfs(base, pages=4, files=8)
         os.mkdir(f"{base}/in")
         os.mkdir(f"{base}/out")
         pages = sum(_pages(size) for _, _, size in self._inputs)
-        self._tmpfs(f"{base}/in", pages=pages, files=2 * len(self._inputs), uid=uid)
-        # Room for a file of exactly the limit at every port, for its folder, and for two that should not be there.
+        self._tmpfs(f"{base}/in", pages=pages, files=2 * len(self._inputs))
+        # Room for a file of exactly the limit at every port and a page more, so that going over it shows; for each
+        # port's folder, its file, and two files that should not be there.
         count = len(self._outputs)
-        self._tmpfs(f"{base}/out", pages=_pages(self._output_bytes) + count, files=4 * count, uid=uid)
+        self._tmpfs(f"{base}/out", pages=_pages(self._output_bytes) + count + 1, files=4 * count)
         self._fill(base)
         for port in self._outputs:
             os.chown(f"{base}/out/{port}", uid, -1)
@@ -90,13 +91,13 @@ class Folders:
         self._fill(self._scratch)
         self.root = self._scratch
 
-    def input_folders(self) -> tuple[tuple[str, str], ...]:
-        """Return each input port's folder: where it is for this process, and under which name a component sees it."""
-        return tuple((f"{self.root}/in/{port}", f"/in/{port}") for port, _, _ in self._inputs)
+    def shown(self) -> tuple[tuple[str, str, bool], ...]:
+        """Return what a component is shown: where it is, the name that the component sees, whether it may write there.
 
-    def output_folders(self) -> tuple[tuple[str, str], ...]:
-        """Return each output port's folder, likewise."""
-        return tuple((f"{self.root}/out/{port}", f"/out/{port}") for port in self._outputs)
+        Two folders for all ports, not one for each: the adapter that ordinary C programs are built with mixes up the
+        names of more. Below `/out` only the ports' own folders can be written to.
+        """
+        return ((f"{self.root}/in", "/in", False), (f"{self.root}/out", "/out", True))
 
     def open_outputs(self) -> int:
         """Return a descriptor of `/out` for the supervisor, which looks there when this worker has ended."""
@@ -113,11 +114,12 @@ class Folders:
         os.utime(f"{base}/in", ns=(0, 0))
         for port in self._outputs:
             os.mkdir(f"{base}/out/{port}", mode=0o700)
+        os.chmod(f"{base}/out", _READABLE)
 
     @staticmethod
-    def _tmpfs(path: str, *, pages: int, files: int, uid: int) -> None:
+    def _tmpfs(path: str, *, pages: int, files: int) -> None:
         # Both limits are written even where they are small: tmpfs takes 0 for "no limit". The folder itself is a file.
-        data = f"size={max(pages, 1) * _PAGE_BYTES},nr_inodes={files + 2},mode=0755,uid={uid}"
+        data = f"size={max(pages, 1) * _PAGE_BYTES},nr_inodes={files + 2},mode=0755"
         syscalls.mount("tmpfs", path, "tmpfs", _PLAIN, data)
 
 

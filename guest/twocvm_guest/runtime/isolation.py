@@ -120,6 +120,9 @@ def scratch_folder(uid: int) -> Iterator[str]:
             os.chown(folder, uid, uid)
         yield folder
     finally:
+        # Some of what a worker leaves is read-only, also to its owner.
+        for _, _, _, descriptor in os.fwalk(folder):
+            os.fchmod(descriptor, 0o700)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from .isolation import IsolationReport, new_uid, worker_folder
 from .items import Item
 from .live import Live
 from .messages import Job, Outcome, Work
-from .outputs import OutputError, collect, is_full
+from .outputs import OutputError, collect, is_exceeded
 from .process import Worker, WorkerError
 
 # Every thread of a worker together may use what all processors give in the node's time, and the start besides.
@@ -84,9 +84,9 @@ def _collected(node: Node, worker: Worker, ports: Mapping[str, int]) -> dict[str
     outcome = worker.go_on(seconds=node.limits.wall_seconds)
     if outcome is not Outcome.DONE:
         # A component that meets the end of its room gives up in ways of its own.
-        full = outcome in (Outcome.EXIT, Outcome.TRAPPED) and is_full(worker.outputs)
-        raise NodeError("OUTPUT_TOO_LARGE" if full else _CODES.get(outcome, "NODE_DIED"))
-    return collect(worker.outputs, ports, total_bytes=node.limits.output_bytes)
+        exceeded = outcome in (Outcome.EXIT, Outcome.TRAPPED) and is_exceeded(worker.outputs, ports)
+        raise NodeError("OUTPUT_TOO_LARGE" if exceeded else _CODES.get(outcome, "NODE_DIED"))
+    return collect(worker.outputs, ports)
 
 
 def _job(
@@ -111,7 +111,8 @@ def _job(
         component=compiled.fd,
         inputs=tuple((port, item.fd, item.size_bytes) for port, item in inputs.items()),
         outputs=tuple(ports),
-        output_bytes=min(limits.output_bytes, sum(ports.values())),
+        # A valid manifest's `limits.output_bytes` is at least this.
+        output_bytes=sum(ports.values()),
         entry=node.entry.entry,
         imports=node.entry.imports,
         exports=node.entry.exports,

@@ -30,31 +30,39 @@ class OutputError(Exception):
         super().__init__(code)
 
 
-def is_full(folder: int) -> bool:
-    """Return whether the mount that holds `/out` has no room left: the node wrote up to its limit."""
-    return os.fstatvfs(folder).f_bfree == 0
+def is_exceeded(folder: int, ports: Mapping[str, int]) -> bool:
+    """Return whether a node that failed has met the limit of its outputs: a file is too long, or no room is left."""
+    if os.fstatvfs(folder).f_bfree == 0:
+        return True
+    for port, max_bytes in ports.items():
+        try:
+            descriptor = _open(folder, f"{port}/{DATA}", os.O_PATH)
+        except OutputError:
+            continue
+        size_bytes = os.fstat(descriptor).st_size
+        os.close(descriptor)
+        if size_bytes > max_bytes:
+            return True
+    return False
 
 
-def collect(folder: int, ports: Mapping[str, int], *, total_bytes: int) -> dict[str, Item]:
+def collect(folder: int, ports: Mapping[str, int]) -> dict[str, Item]:
     """Return what lies at each port, sealed; the caller closes the items.
 
     Args:
         folder: A descriptor of the worker's `/out`.
         ports: Each port with the most bytes that it may hold.
-        total_bytes: The most that all of them may hold together.
 
     Raises:
         OutputError: Something is missing, too much, too long, or no plain file.
     """
     if set(os.listdir(folder)) != set(ports):
         raise OutputError("OUTPUT_UNEXPECTED")
-    left = total_bytes
     items: dict[str, Item] = {}
     buffer = bytearray(BUFFER_BYTES)
     try:
         for port, max_bytes in ports.items():
-            items[port] = _take(folder, port, min(max_bytes, left), buffer)
-            left -= items[port].size_bytes
+            items[port] = _take(folder, port, max_bytes, buffer)
     except BaseException:
         for item in items.values():
             item.close()

@@ -1,0 +1,149 @@
+"""`twocvm component inspect|check`: what a guest would say of a component, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from twocvm_verifier.manifest import Component, Manifest
+
+    from .runtime.inspection import Description, Difference
+    from .runtime.items import Item
+
+app = typer.Typer(no_args_is_help=True)
+component = typer.Typer(no_args_is_help=True, help="Look at components as a guest does.")
+app.add_typer(component, name="component")
+
+_CHUNK_BYTES: Final = 1 << 20
+_MAX_FILE_BYTES: Final = 1 << 30
+_MAX_MANIFEST_BYTES: Final = 1 << 20
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="A component (.wasm).")]
+ManifestFile = Annotated[
+    Path, typer.Option("--manifest", exists=True, dir_okay=False, metavar="M", help="The canonical manifest.")
+]
+Name = Annotated[str, typer.Option("--component", metavar="NAME", help="Which component of the manifest it is.")]
+Output = Annotated[OutputFormat, typer.Option("-o", "--output", help="How to write the result.")]
+
+
+@component.command("inspect")
+def inspect_command(file: File, output: Output = OutputFormat.TEXT) -> None:
+    """Show digest, imports and exports of a component, with their types.
+
+    Exit status: 0 shown, 11 it takes too much to read, 30 it is no component.
+    """
+    from .runtime.inspection import inspect, profile_of
+    from .runtime.isolation import probe
+
+    item = _read(file)
+    description = inspect(item, isolation=probe())
+    profile = profile_of(description)
+    result = {
+        "sha256": item.sha256.hex(),
+        "size_bytes": item.size_bytes,
+        "profile": profile.value if profile else "",
+        "imports": description["imports"],
+        "exports": description["exports"],
+    }
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(result, indent=2, sort_keys=True))
+        return
+    typer.echo(f"sha256   {item.sha256.hex()}")
+    typer.echo(f"size     {item.size_bytes} bytes")
+    typer.echo(f"profile  {profile.value if profile else 'none: it imports what no profile allows'}")
+    _show("imports", description)
+    _show("exports", description)
+
+
+@component.command("check")
+def check_command(file: File, manifest: ManifestFile, name: Name = "", output: Output = OutputFormat.TEXT) -> None:
+    """Say whether a guest would admit a component under a manifest, and every reason why not.
+
+    Exit status: 0 it would, 2 the manifest has no such component, 11 it would not, 30 it is no component.
+    """
+    from twocvm_verifier.manifest import parse_manifest
+
+    item = _read(file)
+    entry = _entry(parse_manifest(_bytes(manifest, _MAX_MANIFEST_BYTES)), item, name)
+    found = _differences(entry, item)
+    if output is OutputFormat.JSON:
+        problems = [{"code": each.code, "detail": each.detail} for each in found]
+        typer.echo(json.dumps({"component": entry.name, "admitted": not found, "problems": problems}, indent=2))
+    elif found:
+        for each in found:
+            typer.echo(f"{each.code}: {each.detail}")
+    else:
+        typer.echo(f"{entry.name}: a guest admits it")
+    if found:
+        from twocvm_verifier.codes import CODES
+
+        raise typer.Exit(CODES[found[0].code].exit_status)
+
+
+def _differences(entry: Component, item: Item) -> tuple[Difference, ...]:
+    from twocvm_verifier.errors import ComponentError
+
+    from .runtime import gate
+    from .runtime.inspection import Difference, differences, inspect
+    from .runtime.isolation import probe
+    from .runtime.live import Live
+
+    isolation = probe()
+    description = inspect(item, isolation=isolation)
+    found = differences(description, imports=entry.imports, exports=entry.exports, entry=entry.entry)
+    if item.sha256 != entry.sha256:
+        detail = f"has SHA-256 {item.sha256.hex()}, the manifest {entry.sha256.hex()}"
+        return (Difference(code="COMPONENT_DIGEST", detail=detail), *found)
+    if found:
+        return found
+    try:
+        gate.admit(entry, item, live=Live(), isolation=isolation).close()
+    except ComponentError as error:
+        return (Difference(code=error.code, detail=error.row.meaning),)
+    return ()
+
+
+def _entry(manifest: Manifest, item: Item, name: str) -> Component:
+    for entry in manifest.components:
+        if entry.name == name or (not name and entry.sha256 == item.sha256):
+            return entry
+    if name:
+        raise typer.BadParameter(f"the manifest has no component {name!r}", param_hint="--component")
+    names = ", ".join(entry.name for entry in manifest.components)
+    raise typer.BadParameter(f"no component of the manifest has this digest; say which it is to be: {names}")
+
+
+def _show(word: str, description: Description) -> None:
+    typer.echo(f"{word}")
+    for name, members in sorted(description[word].items()):
+        typer.echo(f"  {name}")
+        for member, kind in members.items():
+            typer.echo(f"    {member}: {kind}" if member != name else f"    {kind}")
+
+
+def _read(file: Path) -> Item:
+    from .runtime.items import ItemWriter
+
+    writer = ItemWriter(file.name, max_bytes=_MAX_FILE_BYTES)
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            writer.write(chunk)
+    return writer.seal()
+
+
+def _bytes(file: Path, max_bytes: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(max_bytes + 1)
