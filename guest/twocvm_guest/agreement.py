@@ -6,17 +6,18 @@ is valid, every participant has consented exactly once, and this guest can give 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from twocvm_verifier import framing, strictjson
-from twocvm_verifier.errors import MalformedError, UnsupportedError
-from twocvm_verifier.manifest import ChannelKind, Manifest
+from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.parse import parse_manifest
 from twocvm_verifier.manifest.roster import Consents, parse_statements, verify_consents
 from twocvm_verifier.manifest.statements import Consent
 from twocvm_verifier.strictjson import Json
+
+from .runtime.supervisor import require_supported
 
 # A manifest has at most 1 MiB; a consent has some 400 bytes, and a participant's entry of the manifest no fewer.
 MAX_PROPOSAL_BYTES: Final = 3 * 1024 * 1024
@@ -83,12 +84,5 @@ def verify_proposal(proposal: Proposal) -> Agreement:
     """
     manifest = parse_manifest(proposal.manifest)
     consents = verify_consents(parse_statements(Consent, proposal.consents, pointer="/consents"), manifest)
-    for code, detail in _unsupported(manifest):
-        raise UnsupportedError(code, detail)
+    require_supported(manifest)
     return Agreement(manifest=manifest, consents=consents, raw=proposal.raw)
-
-
-def _unsupported(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    for channel in manifest.channels:
-        if channel.kind is not ChannelKind.FILE:
-            yield "UNSUPPORTED_CHANNEL", f"channel to {channel.target}: got {channel.kind.value}, want file"

@@ -86,7 +86,7 @@ class Session:
     @property
     def keeps_data(self) -> bool:
         """Whether items, workers or outputs are still needed. Once false, never true again, and they must be gone."""
-        return self._state not in _OVER or self._dues.outputs_due
+        return self._state not in _OVER or (self._state is State.COMPLETED and self._dues.outputs_due)
 
     @property
     def goes(self) -> tuple[Statement, ...]:

@@ -338,8 +338,9 @@ def test_guest_does_not_wait_for_ever() -> None:
 
 def test_halt_ends_everything_without_an_outcome() -> None:
     """A machine that is told to stop keeps nothing, and no event claims an outcome that there was not."""
-    session = running(WORLD)
-    session.halt()
-    assert session.state is State.WIPED
-    assert not session.keeps_data
+    session, owing = running(WORLD), completed(WORLD)
+    for halted in (session, owing):
+        halted.halt()
+        assert halted.state is State.WIPED
+        assert not halted.keeps_data
     assert types(session)[-1] is EventType.RUN
