@@ -52,6 +52,11 @@ class Instance:
         """The latest proof."""
         return self._connection.proof
 
+    @property
+    def consents(self) -> Consents:
+        """Who consented to what the guest is locked to, fetched and verified once."""
+        return self._consents or self.agree()
+
     def see(self, proof: Proof) -> None:
         """Remember what a proof says of the log.
 
@@ -83,13 +88,12 @@ class Instance:
             LogProofError: It is not the one history of this instance.
             MalformedError: It is no log.
         """
-        consents = self._consents or self.agree()
         return eventlog.verify_log(
             self.guest.log(),
             report_id=self.report_id,
             seen=tuple(self._seen),
             manifest_hash=self.manifest.hash,
-            consents_digest=consents.digest,
+            consents_digest=self.consents.digest,
         )
 
     def reprove(self) -> ChannelProof:

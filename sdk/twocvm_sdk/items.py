@@ -3,6 +3,12 @@
 Decides whether the bytes that leave are the bytes that were signed for. A file is opened once and read twice; what is
 sent is hashed again on the way, and its last part is held back until the digest is known to be right, so that no
 upload of other content is ever whole. Memory stays constant whatever the size.
+
+>>> with FileIO("/dev/null") as file:
+...     item = ReadItem(name="records-a", path=Path("/dev/null"), size_bytes=0, sha256=bytes(32), file=file)
+...     list(Upload(item, progress=print))
+records-a 0 0
+[]
 """
 
 from __future__ import annotations

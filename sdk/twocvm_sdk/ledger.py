@@ -6,6 +6,10 @@ process can go on; any other needs `again`. Rules, in order: one process at a ti
 refuses, and is never taken for an empty one; what is returned is on disk.
 
 The ledger of one (manifest, participant) is one file, the JCS of `{"version": 1, "manifest", "participant", "goes"}`.
+
+>>> ledger = Ledger(folder=Path("/nowhere"), manifest_hash=bytes(32), participant="hospital-a")
+>>> ledger.standing(bytes(32), again=False) is None
+True
 """
 
 from __future__ import annotations

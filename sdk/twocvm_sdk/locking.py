@@ -8,6 +8,7 @@ this needs no trust in whoever else calls it: a guest that is locked to the same
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.errors import BindingError, FetchError
@@ -15,7 +16,7 @@ from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.roster import Consents, verify_consents
 from twocvm_verifier.manifest.statements import Statement
 from twocvm_verifier.policy import Policy
-from twocvm_verifier.ratls.proof import ChannelProof, ManifestState
+from twocvm_verifier.ratls.proof import ChannelProof, Expectation, ManifestState
 from twocvm_verifier.snp.revocation import PREFER, CrlUse
 from twocvm_verifier.snp.roots import Roots
 
@@ -62,20 +63,18 @@ def lock(
     agreed = verify_consents(sorted(consents, key=lambda consent: consent.body.participant), manifest)
     clock = clock or SystemClock()
 
-    def connect(*, unlocked_ok: bool) -> AttestedConnection:
+    expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=True)
+
+    def connect(expected: Expectation) -> AttestedConnection:
         return AttestedConnection.open(
-            url,
-            expectation=expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=unlocked_ok),
-            identity=identity.tls,
-            clock=clock,
-            randomness=secrets.token_bytes,
+            url, expectation=expected, identity=identity.tls, clock=clock, randomness=secrets.token_bytes
         )
 
-    with connect(unlocked_ok=True) as connection:
+    with connect(expectation) as connection:
         before = connection.proof
         if before.manifest_state is ManifestState.UNLOCKED:
             _put(Guest(connection), manifest, agreed)
-    with connect(unlocked_ok=False) as connection:
+    with connect(replace(expectation, unlocked_ok=False)) as connection:
         if connection.proof.report_id != before.report_id:
             raise BindingError("GUEST_REPLACED", "guest: another launch answers than the one that was to be locked")
         instance = Instance(connection, manifest=manifest, seen=(before.log,))

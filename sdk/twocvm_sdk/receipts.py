@@ -64,7 +64,7 @@ class SessionReceipt:
             receipt=instance.guest.receipt(),
             guest_spki_der=instance.proof.spki_der,
             manifest=instance.manifest.raw,
-            consents=instance.agree().statements,
+            consents=instance.consents.statements,
             goes=goes,
             log=log.events,
             policy=expectation.policy.to_json(),

@@ -14,6 +14,7 @@ from tests.support.tampering import LyingGuest
 
 from twocvm_sdk import Identity
 from twocvm_sdk.ledger import Ledger
+from twocvm_verifier import framing
 from twocvm_verifier.errors import FetchError, HandshakeError, ReleaseError, TwoCvmError
 from twocvm_verifier.receipt_file import verify_receipt_file
 from twocvm_verifier.snp.roots import simulated_roots
@@ -212,6 +213,20 @@ def test_a_second_instance_needs_an_explicit_word(tmp_path: Path) -> None:
             session.join(other.files, again=True)
             assert session.log().goes.keys() == {"hospital-a"}
         assert len(_ledger(other).goes()) == 2
+
+
+def test_what_a_roster_shows_of_an_item_is_new_each_time(tmp_path: Path) -> None:
+    """The same file gives another commitment for another instance, so that nobody can guess it or know it again."""
+    world, seen = World(), []
+    for _ in range(2):
+        with LiveGuest(world) as guest:
+            side = Side(guest, "hospital-a", tmp_path)
+            side.lock()
+            with side.connect() as session:
+                session.join(side.files, again=True)
+                (go,) = session.instance.guest.roster().goes
+                seen.append(go.to_json()["items"]["records-a"])
+    assert len({*seen, framing.sha256(world.content["records-a"]).hex()}) == 3
 
 
 def test_a_go_is_on_disk_before_it_is_sent(tmp_path: Path) -> None:
