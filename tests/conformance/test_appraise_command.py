@@ -118,6 +118,12 @@ def test_malformed_evidence(shell):
         "secure": False,
         "code": "MALFORMED_REPORT",
         "detail": "report.length: got 1183 bytes, want 1184",
+        "platform": "unknown",
+        "checks": [],
+        "levels": [],
+        "facts": {},
+        "collateral": [],
+        "valid_until": WHEN,
         "judged_at": WHEN,
     }
     assert err.startswith("MALFORMED_REPORT: ")

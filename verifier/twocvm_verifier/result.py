@@ -229,10 +229,12 @@ class Appraisal:
 
     def to_json(self) -> dict[str, Json]:
         """Return the result object of `docs/spec/appraisal.md`."""
+        decided: dict[str, Json] = {"code": self._deciding.code} if self.findings else {}
         return {
             "schema": SCHEMA,
             "verdict": str(self.verdict),
             "secure": self.secure,
+            **decided,
             "platform": self.platform,
             "checks": [check.to_json() for check in self.checks],
             "levels": [
@@ -248,14 +250,26 @@ class Appraisal:
 
 
 def error_json(error: TwoCvmError, *, judged_at: datetime) -> dict[str, Json]:
-    """Return the result object where nothing could be judged: bytes are malformed, or collateral is missing."""
+    """Return the result object where nothing could be judged: bytes are malformed, or collateral is missing.
+
+    Args:
+        error: Why.
+        judged_at: The time that was to be judged at.
+    """
+    at = format_time(judged_at)
     return {
         "schema": SCHEMA,
         "verdict": str(Verdict.ERROR),
         "secure": False,
         "code": error.code,
         "detail": error.detail,
-        "judged_at": format_time(judged_at),
+        "platform": "unknown",
+        "checks": [],
+        "levels": [],
+        "facts": {},
+        "collateral": [],
+        "valid_until": at,
+        "judged_at": at,
     }
 
 

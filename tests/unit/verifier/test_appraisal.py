@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.amd import AT, VEK_END, FakeAmd, fake_amd
+from tests.support.amd import AT, BEGIN, VEK_END, FakeAmd, fake_amd
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, appraise_guest, simulated_roots
 from twocvm_verifier.appraisal import appraise_examination
@@ -301,6 +302,20 @@ def test_only_verified_reports_are_appraised():
             appraise(wrong, policy=POLICY, at=AT)
         with pytest.raises(TypeError, match="verified"):
             appraise_guest(wrong, policy=POLICY, platform=PLATFORM, manifest_hash=MANIFEST, report_data=BOUND, at=AT)
+
+
+@pytest.mark.parametrize(
+    ("at", "code"),
+    [(BEGIN - timedelta(seconds=1), "CHAIN_NOT_YET_VALID"), (VEK_END + timedelta(seconds=1), "CHAIN_EXPIRED")],
+)
+def test_chain_is_valid_when_it_is_judged(at, code):
+    """What was verified in time and is judged out of time is not authentic any more."""
+    rest = appraise(verified(), policy=POLICY, at=at)
+    guest = appraise_guest(
+        verified(report_data=BOUND), policy=POLICY, platform=PLATFORM, manifest_hash=MANIFEST, report_data=BOUND, at=at
+    )
+    for appraisal in (rest, guest):
+        assert (codes(appraisal), appraisal.exit_status) == ({code}, 10)
 
 
 def test_guest_with_everything_right_is_affirmed():

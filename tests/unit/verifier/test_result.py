@@ -111,6 +111,7 @@ def test_json_has_every_member():
         "schema",
         "verdict",
         "secure",
+        "code",
         "platform",
         "checks",
         "levels",
@@ -132,5 +133,7 @@ def test_json_has_every_member():
             "spec": "SNP ABI 56860, 4.3",
         }
     ]
+    assert shown["code"] == "DEBUG_ALLOWED"
+    assert "code" not in GOOD.to_json()
     assert shown["judged_at"] == "2026-06-01T00:00:00Z"
     assert shown["collateral"][0]["sha256"] == "00" * 32

@@ -78,15 +78,21 @@ def test_reports_signed_by_a_vlek_verify(product):
 
 
 def test_verified_reports_are_made_in_one_place():
-    """Only `snp/verify.py` makes a `VerifiedReport`, and only `snp/chain.py` a `VerifiedVek`."""
-    makers = {"VerifiedReport": set(), "VerifiedVek": set()}
+    """A type that carries trust is made in one place: no other module may hand out what nobody verified."""
+    makers = {name: set() for name in ("VerifiedReport", "VerifiedVek", "Roots", "Issuer", "Appraisal")}
     for package in ("verifier", "sdk", "guest"):
         for path in (Path(twocvm_verifier.__file__).parents[2] / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 name = getattr(getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", ""))
                 if isinstance(node, ast.Call) and name in makers:
                     makers[name].add(path.name)
-    assert makers == {"VerifiedReport": {"verify.py"}, "VerifiedVek": {"chain.py"}}
+    assert makers == {
+        "VerifiedReport": {"verify.py"},
+        "VerifiedVek": {"chain.py"},
+        "Roots": {"roots.py"},
+        "Issuer": {"roots.py"},
+        "Appraisal": {"conclusion.py", "rest.py"},
+    }
 
 
 def test_nothing_that_decides_has_a_default():

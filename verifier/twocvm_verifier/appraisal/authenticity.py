@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from twocvm_verifier.clock import format_time
+from twocvm_verifier.clock import format_time, require_utc
 from twocvm_verifier.result import Check, CollateralUse, Level, Status
 from twocvm_verifier.snp.chain import VEK_RULES
 from twocvm_verifier.snp.names import VekKind
@@ -18,7 +19,7 @@ from twocvm_verifier.snp.verify import REPORT_RULES, TCB_FIELDS, VerifiedReport
 from twocvm_verifier.strictjson import Json
 from twocvm_verifier.unchecked import Unchecked
 
-from .build import skipped, warned
+from .build import judged, skipped, warned
 
 REVOCATION: Final = "snp.chain.revocation"
 SIMULATED: Final = "snp.chain.simulated"
@@ -37,10 +38,13 @@ _HEX_FIELDS: Final = (
 )
 _BIT_FIELDS: Final = ("policy", "platform_info", "launch_mit_vector", "current_mit_vector")
 
-# What every verified report has passed.
-PROVED: Final = tuple(
+_NOT_BEFORE: Final = "snp.chain.not_before"
+_NOT_AFTER: Final = "snp.chain.not_after"
+# What every verified report has passed, whenever it is appraised.
+_PROVED: Final = tuple(
     Check(id=rule.id, status=Status.PASS, code=rule.code, level=Level.AL1, expected="", actual="", detail="")
     for rule in (*VEK_RULES, *REPORT_RULES)
+    if rule.id not in (_NOT_BEFORE, _NOT_AFTER)
 )
 
 
@@ -49,8 +53,34 @@ def checks_of_outcomes(outcomes: tuple[Outcome, ...]) -> tuple[Check, ...]:
     return tuple(_check(outcome) for outcome in outcomes)
 
 
-def proved_checks(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> tuple[Check, ...]:
-    """Return what a verified report has passed, and how revocation and simulation stand at rest.
+def proved_checks(verified: VerifiedReport, *, at: datetime) -> tuple[Check, ...]:
+    """Return what a verified report has passed. The validity of its chain is asked again, at the time of judgement."""
+    not_before, not_after = verified.vek.not_before, verified.vek.not_after
+    return (
+        *_PROVED,
+        judged(
+            _NOT_BEFORE,
+            "CHAIN_NOT_YET_VALID",
+            Level.AL1,
+            holds=require_utc(at) >= not_before,
+            expected=f"from {format_time(not_before)} on",
+            actual=format_time(at),
+            detail="a certificate of the chain has not begun",
+        ),
+        judged(
+            _NOT_AFTER,
+            "CHAIN_EXPIRED",
+            Level.AL1,
+            holds=require_utc(at) <= not_after,
+            expected=f"until {format_time(not_after)}",
+            actual=format_time(at),
+            detail="a certificate of the chain has ended",
+        ),
+    )
+
+
+def rest_checks(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> tuple[Check, ...]:
+    """Return how revocation and simulation stand where nothing is about to be released.
 
     Args:
         verified: The report.
@@ -58,9 +88,9 @@ def proved_checks(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked
     """
     revocation = _revocation(verified, max_crl_age_seconds)
     if not verified.roots_simulated:
-        return (*PROVED, revocation)
+        return (revocation,)
     detail = "a simulated platform: nothing protects this guest"
-    return (*PROVED, revocation, warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail))
+    return (revocation, warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail))
 
 
 def platform_of(*, simulated: bool) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from twocvm_verifier.clock import require_utc
 from twocvm_verifier.manifest.platform import Platform
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Check, Level
@@ -23,11 +22,11 @@ from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
-from .authenticity import PROVED, REVOCATION, collateral_of, facts_of, platform_of
+from .authenticity import REVOCATION, proved_checks
 from .build import judged, skipped
+from .conclusion import conclude
 from .demands import MANIFEST, demands_of_platform, demands_of_policy
 from .fields import check_demands
-from .levels import check_levels, prove_levels
 
 _ZERO_HOST_DATA: Final = bytes(32)
 
@@ -49,7 +48,7 @@ def appraise_guest(
         platform: What the manifest accepts; both must be met.
         manifest_hash: Of the caller's own manifest (32 bytes).
         report_data: The 64 bytes that the caller rebuilt from what it knows itself.
-        at: The time to record as that of the judgement (aware, UTC).
+        at: The time of the judgement (aware, UTC); the chain must be valid then too.
 
     Returns:
         The appraisal; it has no truth value, so ask `.require()`.
@@ -63,7 +62,7 @@ def appraise_guest(
     if len(report_data) != 64 or len(manifest_hash) != 32 or not any(manifest_hash):
         raise ValueError("want 64 bytes of report data and a manifest's hash of 32 bytes")
     checks = (
-        *PROVED,
+        *proved_checks(verified, at=at),
         _revocation(policy),
         *check_demands(demands_of_policy(policy), verified),
         *check_demands(demands_of_platform(platform), verified),
@@ -72,17 +71,7 @@ def appraise_guest(
         _report_data(verified.report, report_data),
         _host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
-    levels = prove_levels(checks, simulated=verified.roots_simulated, simulation_allowed=platform.simulated)
-    return Appraisal(
-        platform=platform_of(simulated=verified.roots_simulated),
-        checks=checks + check_levels(levels, policy.require_levels, for_release=True),
-        levels=levels,
-        facts=facts_of(verified.report, verified.vek.vek),
-        collateral=collateral_of(verified),
-        policy_sha256=policy.sha256,
-        valid_until=verified.valid_until,
-        judged_at=require_utc(at),
-    )
+    return conclude(verified, checks, policy=policy, at=at, simulation_allowed=platform.simulated, for_release=True)
 
 
 def _revocation(policy: Policy) -> Check:

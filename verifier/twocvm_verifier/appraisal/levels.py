@@ -30,8 +30,8 @@ def prove_levels(checks: tuple[Check, ...], *, simulated: bool, simulation_allow
     matched = Status.PASS in measured and Status.FAIL not in measured
     by, detail = ("MEASUREMENT", "the launch digest is a reference value") if matched else ("", _NOTHING_MEASURED)
     return (
-        LevelProof(level=Level.AL1, proved_by="signature", detail="the chip's key signed the report"),
-        LevelProof(level=Level.AL2, proved_by="REPORTED_TCB", detail="the chip's key was derived from this TCB"),
+        LevelProof(level=Level.AL1, proved_by="signature", detail="a key that AMD certified signed the report"),
+        LevelProof(level=Level.AL2, proved_by="REPORTED_TCB", detail="that key was derived from this TCB"),
         LevelProof(level=Level.AL3, proved_by=by, detail=detail),
         LevelProof(level=Level.AL4, proved_by=by, detail=detail),
     )

@@ -14,10 +14,10 @@ from twocvm_verifier.result import Appraisal, Level, LevelProof
 from twocvm_verifier.snp.examination import Examination
 from twocvm_verifier.snp.verify import VerifiedReport
 
-from .authenticity import checks_of_outcomes, collateral_of, facts_of, platform_of, proved_checks
+from .authenticity import checks_of_outcomes, facts_of, platform_of, proved_checks, rest_checks
+from .conclusion import conclude
 from .demands import demands_of_policy
 from .fields import check_demands
-from .levels import check_levels, prove_levels
 
 
 def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appraisal:
@@ -26,7 +26,7 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
     Args:
         verified: From `SnpVerifier.verify`; nothing else is accepted.
         policy: What the caller accepts; `Policy.builtin()` names the default.
-        at: The time to record as that of the judgement (aware, UTC).
+        at: The time of the judgement (aware, UTC); the chain must be valid then too.
 
     Returns:
         The appraisal; it has no truth value, so ask `.require()`.
@@ -36,18 +36,12 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
     """
     if not isinstance(verified, VerifiedReport):
         raise TypeError("only a verified report can be appraised")
-    checks = proved_checks(verified, policy.max_crl_age_seconds) + check_demands(demands_of_policy(policy), verified)
-    levels = prove_levels(checks, simulated=verified.roots_simulated, simulation_allowed=False)
-    return Appraisal(
-        platform=platform_of(simulated=verified.roots_simulated),
-        checks=checks + check_levels(levels, policy.require_levels, for_release=False),
-        levels=levels,
-        facts=facts_of(verified.report, verified.vek.vek),
-        collateral=collateral_of(verified),
-        policy_sha256=policy.sha256,
-        valid_until=verified.valid_until,
-        judged_at=require_utc(at),
+    checks = (
+        *proved_checks(verified, at=at),
+        *rest_checks(verified, policy.max_crl_age_seconds),
+        *check_demands(demands_of_policy(policy), verified),
     )
+    return conclude(verified, checks, policy=policy, at=at, simulation_allowed=False, for_release=False)
 
 
 def appraise_examination(examination: Examination, *, policy: Policy, at: datetime, simulated: bool) -> Appraisal:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from twocvm_verifier.errors import MalformedError
 
@@ -21,8 +21,48 @@ REPORT_BYTES: Final = 0x4A0
 # SNP ABI 56860 r1.58, 7.3, table 23: what the signature covers.
 SIGNED_BYTES: Final = 0x2A0
 
-# SNP ABI 56860 r1.58, 7.3, table 23: bytes 0x000..0x207; `x` are reserved bytes, proved to be zero below.
-_BODY: Final = struct.Struct("<IIQ16s16sII8sQII64s48s32s48s48s32s32s8sBBB21x64s8sBBBxBBBx8sQQ")
+# SNP ABI 56860 r1.58, 7.3, table 23: bytes 0x000..0x207, little endian. A run without a name is reserved, and proved to
+# be zero below.
+_LAYOUT: Final = (
+    ("version", "I"),
+    ("guest_svn", "I"),
+    ("policy", "Q"),
+    ("family_id", "16s"),
+    ("image_id", "16s"),
+    ("vmpl", "I"),
+    ("signature_algo", "I"),
+    ("current_tcb", "8s"),
+    ("platform_info", "Q"),
+    ("flags", "I"),
+    ("after_flags", "I"),
+    ("report_data", "64s"),
+    ("measurement", "48s"),
+    ("host_data", "32s"),
+    ("id_key_digest", "48s"),
+    ("author_key_digest", "48s"),
+    ("report_id", "32s"),
+    ("report_id_ma", "32s"),
+    ("reported_tcb", "8s"),
+    ("family", "B"),
+    ("model", "B"),
+    ("stepping", "B"),
+    ("", "21x"),
+    ("chip_id", "64s"),
+    ("committed_tcb", "8s"),
+    ("current_build", "B"),
+    ("current_minor", "B"),
+    ("current_major", "B"),
+    ("", "x"),
+    ("committed_build", "B"),
+    ("committed_minor", "B"),
+    ("committed_major", "B"),
+    ("", "x"),
+    ("launch_tcb", "8s"),
+    ("launch_mit_vector", "Q"),
+    ("current_mit_vector", "Q"),
+)
+_BODY: Final = struct.Struct("<" + "".join(form for _, form in _LAYOUT))
+_NAMES: Final = tuple(name for name, _ in _LAYOUT if name)
 # Table 23, SIGNATURE, and table 140: R and S, 72 bytes each, little endian, of which P-384 needs 48.
 _SIGNATURE: Final = struct.Struct("<48s24s48s24s")
 _SIGNATURE_PADDING: Final = bytes(REPORT_BYTES - SIGNED_BYTES - 144)
@@ -139,52 +179,22 @@ def parse_report(raw: bytes) -> Report:
     if len(raw) != REPORT_BYTES:
         raise MalformedError("report", "length", f"got {len(raw)} bytes, want {REPORT_BYTES}")
     raw = bytes(raw)
-    body = _BODY.unpack_from(raw)
-    _require_reserved_zero(raw, version=body[0])
+    values: dict[str, Any] = dict(zip(_NAMES, _BODY.unpack_from(raw), strict=True))
+    _require_reserved_zero(raw, version=values["version"])
     r, r_padding, s, s_padding = _SIGNATURE.unpack_from(raw, SIGNED_BYTES)
     if r_padding != _ZERO_24 or s_padding != _ZERO_24 or raw[SIGNED_BYTES + 144 :] != _SIGNATURE_PADDING:
         raise MalformedError("report", "signature", "reserved bytes are not zero")
-    flags, reserved = body[9], body[10]
-    if reserved or flags >> 5:
-        raise MalformedError("report", "flags", f"reserved bits are not zero: {flags:#x}, {reserved:#x}")
+    flags, after_flags = values.pop("flags"), values.pop("after_flags")
+    if after_flags or flags >> 5:
+        raise MalformedError("report", "flags", f"reserved bits are not zero: {flags:#x}, {after_flags:#x}")
     report = Report(
         raw=raw,
-        version=body[0],
-        guest_svn=body[1],
-        policy=body[2],
-        family_id=body[3],
-        image_id=body[4],
-        vmpl=body[5],
-        signature_algo=body[6],
-        current_tcb=body[7],
-        platform_info=body[8],
         author_key_en=bool(flags & 1),
         mask_chip_key=bool(flags & 2),
         signing_key=flags >> 2,
-        report_data=body[11],
-        measurement=body[12],
-        host_data=body[13],
-        id_key_digest=body[14],
-        author_key_digest=body[15],
-        report_id=body[16],
-        report_id_ma=body[17],
-        reported_tcb=body[18],
-        family=body[19],
-        model=body[20],
-        stepping=body[21],
-        chip_id=body[22],
-        committed_tcb=body[23],
-        current_build=body[24],
-        current_minor=body[25],
-        current_major=body[26],
-        committed_build=body[27],
-        committed_minor=body[28],
-        committed_major=body[29],
-        launch_tcb=body[30],
-        launch_mit_vector=body[31],
-        current_mit_vector=body[32],
         signature_r=r,
         signature_s=s,
+        **values,
     )
     _require_known_values(report)
     return report

@@ -86,8 +86,6 @@ def parse_vek(raw: bytes) -> Vek:
 
     Spec: VCEK 57230 r0.51, 3.1; RFC 5280, 4.1.
     """
-    if len(raw) > MAX_VEK_BYTES:
-        raise MalformedError("vek", "length", f"got {len(raw)} bytes, want at most {MAX_VEK_BYTES}")
     raw = bytes(raw)
     tbs, algorithm, signature = _parse_outer(raw)
     reader = der.DerReader(tbs, "vek").inside(der.SEQUENCE, "tbs")
@@ -102,16 +100,14 @@ def parse_vek(raw: bytes) -> Vek:
     reader.end("tbs")
     extensions = _parse_extensions(outer)
     product = _parse_product(extensions)
-    simulated = extensions.get(names.OID_SIMULATED_MARK) == names.SIMULATED_MARK
-    if simulated != named_simulated or simulated != (product is Product.SIMULATED):
-        raise MalformedError("vek", "extensions", "name, product and mark disagree on whether it is simulated")
+    _require_marks_agree(extensions, product, named_simulated=named_simulated)
     return Vek(
         sha256=hashlib.sha256(raw).digest(),
         tbs=tbs,
         signature=signature,
         issuer=issuer,
         kind=kind,
-        simulated=simulated,
+        simulated=named_simulated,
         product=product,
         not_before=not_before,
         not_after=not_after,
@@ -123,6 +119,8 @@ def parse_vek(raw: bytes) -> Vek:
 
 
 def _parse_outer(raw: bytes) -> tuple[bytes, bytes, bytes]:
+    if len(raw) > MAX_VEK_BYTES:
+        raise MalformedError("vek", "length", f"got {len(raw)} bytes, want at most {MAX_VEK_BYTES}")
     reader = der.DerReader(raw, "vek")
     outer = reader.inside(der.SEQUENCE, "certificate")
     reader.end("certificate")
@@ -195,6 +193,12 @@ def _parse_product(extensions: Mapping[bytes, bytes]) -> Product:
     if version != _STRUCT_VERSION.get(product, 0):
         raise MalformedError("vek", "struct_version", f"got {version} for {product}")
     return product
+
+
+def _require_marks_agree(extensions: Mapping[bytes, bytes], product: Product, *, named_simulated: bool) -> None:
+    marked = extensions.get(names.OID_SIMULATED_MARK) == names.SIMULATED_MARK
+    if not marked == named_simulated == (product is Product.SIMULATED):
+        raise MalformedError("vek", "extensions", "name, product and mark disagree on whether it is simulated")
 
 
 def _parse_tcb(extensions: Mapping[bytes, bytes], product: Product) -> bytes:
