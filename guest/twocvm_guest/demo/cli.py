@@ -6,11 +6,12 @@ import json
 import sys
 import tempfile
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from twocvm_sdk.cli.options import Form, OutputForm, Quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,21 +21,15 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
-class Form(StrEnum):
-    """How the summary is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command("demo")
 def demo(
+    *,
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Keep keys, manifest, consents, outputs and receipts here."),
     ] = None,
-    form: Annotated[Form, typer.Option("-o", "--output", help="How the summary is printed.")] = Form.TEXT,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the summary and nothing else.")] = False,  # noqa: FBT002 - typer's own form
+    form: OutputForm = Form.TEXT,
+    quiet: Quiet = False,
 ) -> None:
     """Let three organisations compute together here: simulated SNP platform, real data, real protocol."""
     from rich.console import Console
