@@ -20,6 +20,8 @@ from twocvm_verifier.snp.roots import parse_chain
 from twocvm_verifier.snp.tcb import parse_tcb
 from twocvm_verifier.snp.vek import parse_vek
 
+# A shared machine may pause anywhere; time is no property of these.
+PATIENT = settings(deadline=None)
 AMD = fake_amd(Product.MILAN)
 SIMULATED = fake_amd(Product.SIMULATED)
 VERIFIER = SnpVerifier(roots=AMD.roots())
@@ -44,6 +46,7 @@ def mutated(original: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(change, edits, st.integers(0, 3), st.binary(max_size=3))
 
 
+@PATIENT
 @given(st.one_of(st.binary(max_size=1300), st.binary(min_size=1184, max_size=1184), mutated(REPORT)))
 def test_report_parser_is_total(raw):
     """Any bytes are a report or malformed, and nothing else happens."""
@@ -51,6 +54,7 @@ def test_report_parser_is_total(raw):
         assert parse_report(raw).raw == raw
 
 
+@PATIENT
 @given(st.one_of(st.binary(max_size=1500), mutated(VEK)))
 def test_vek_parser_is_total(raw):
     """Any bytes are a VEK certificate or malformed, and nothing else happens."""
@@ -58,6 +62,7 @@ def test_vek_parser_is_total(raw):
         assert parse_vek(raw).tbs in raw
 
 
+@PATIENT
 @given(st.one_of(st.binary(max_size=2000), mutated(CHAIN)))
 def test_chain_parser_is_total(raw):
     """Any bytes are two certificates in PEM or malformed."""
@@ -65,14 +70,15 @@ def test_chain_parser_is_total(raw):
         assert len(parse_chain(raw)) == 2
 
 
+@PATIENT
 @given(mutated(SIMULATED.ark()), mutated(SIMULATED.ask()))
-@settings(deadline=None)
 def test_simulated_roots_are_total(ark, ask):
     """Any bytes in a simulated root's place are roots or one of our errors."""
     with suppress(TwoCvmError):
         assert simulated_roots(pem(ask) + pem(ark)).simulated
 
 
+@PATIENT
 @given(st.one_of(st.text(max_size=300), st.from_regex(r"\A([a-z_]+ = (\[.*\]|\{.*\}|\".*\"|[0-9]+)\n){0,4}\Z")))
 def test_policy_parser_is_total(text):
     """Any text is a policy or malformed."""
@@ -80,6 +86,7 @@ def test_policy_parser_is_total(text):
         assert parse_policy(text).products
 
 
+@PATIENT
 @given(st.binary(min_size=8, max_size=8), st.sampled_from(Product))
 def test_tcb_parser_is_total(raw, product):
     """Any eight bytes are a TCB or malformed."""
@@ -87,6 +94,7 @@ def test_tcb_parser_is_total(raw, product):
         assert parse_tcb(raw, product=product).microcode == raw[7]
 
 
+@PATIENT
 @given(st.binary(max_size=6))
 def test_integers_have_one_spelling(raw):
     """Whatever reads as an INTEGER is written back as the same bytes."""
@@ -100,8 +108,8 @@ def test_integers_have_one_spelling(raw):
     assert encode_integer(value) == raw
 
 
+@PATIENT
 @given(mutated(REPORT), mutated(VEK), st.one_of(st.none(), mutated(CHAIN)))
-@settings(deadline=None)
 def test_verification_is_total_and_accepts_only_the_original(report, vek, chain):
     """Any three inputs give the verified original or one of our errors."""
     with suppress(TwoCvmError):
@@ -109,8 +117,8 @@ def test_verification_is_total_and_accepts_only_the_original(report, vek, chain)
         assert (report, vek) == (REPORT, VEK)
 
 
+@PATIENT
 @given(st.data())
-@settings(deadline=None)
 def test_signed_fields_round_trip(data):
     """Whatever a chip signs is read back as it was written."""
     wanted = AMD.report_fields(
@@ -148,8 +156,8 @@ def accepted(case: str, chain: str | None, at) -> bool:
     return True
 
 
+@PATIENT
 @given(st.sampled_from(sorted(EVIDENCE)), st.sampled_from(sorted(CHAINS)), st.sampled_from([BEGIN, AT, VEK_END]))
-@settings(deadline=None)
 def test_a_chain_never_helps(case, chain, at):
     """What is refused without a chain is refused with any: what comes along is never trusted."""
     assert accepted(case, None, at) or not accepted(case, chain, at)
@@ -177,6 +185,7 @@ OPEN = {
 }
 
 
+@PATIENT
 @given(st.dictionaries(st.sampled_from(sorted(DEMANDS)), st.booleans()), st.sampled_from(sorted(DEMANDS)))
 def test_demanding_less_never_refuses_and_more_never_accepts(chosen, added):
     """Dropping a demand never adds a finding, and adding one never removes any."""

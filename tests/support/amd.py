@@ -11,6 +11,7 @@ slow to make, so one set is shared by all tests of a process: nobody's secret de
 from __future__ import annotations
 
 import struct
+from base64 import encodebytes
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -396,10 +397,7 @@ def spki(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
 
 def pem(der: bytes) -> bytes:
     """Return one certificate in PEM."""
-    import base64
-
-    lines = base64.encodebytes(der)
-    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n"
+    return b"-----BEGIN CERTIFICATE-----\n" + encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
 def sign_report(signed_part: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
