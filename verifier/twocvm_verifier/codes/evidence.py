@@ -20,6 +20,10 @@ def _refused(meaning: str, spec: str) -> Code:
 
 
 CODES: Final[dict[str, Code]] = {
+    "MALFORMED_CERT_TABLE": malformed(
+        "The host's certificate table breaks a rule of its format. Fetch the certificates from AMD instead.",
+        "GHCB 56421, 4.1.8.1",
+    ),
     "MALFORMED_CHAIN": malformed(
         "The chain is not two PEM certificates, ASK or ASVK and then ARK. Pass what AMD or the platform gave.",
         _VCEK,

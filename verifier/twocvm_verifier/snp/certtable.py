@@ -5,7 +5,8 @@ from the host, so it is a place to find a VEK in and never one to find trust in:
 the anchors. Rules, in order:
 1. At most 64 KiB, and at most 32 entries before the one of zeros.
 2. Every blob has at least one byte and lies wholly behind the entries and inside the table; no two share a byte.
-3. No GUID stands twice, in whichever byte order; some hosts write GUIDs big-endian, others as Microsoft does.
+3. Nothing of AMD's stands twice, in whichever byte order (some hosts write GUIDs big-endian, others with the first
+   three fields swapped), and no other GUID does.
 
 An entry of a GUID that is not AMD's is passed over: hosts put things of their own there.
 
