@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = [path for top in ("certs", "verifier", "sdk", "guest") for path in (ROOT / top).rglob("*.py")]
 VERIFIER = "verifier/twocvm_verifier"
 MADE_IN = {
-    "Appraisal": {f"{VERIFIER}/appraisal/guest.py", f"{VERIFIER}/appraisal/rest.py"},
+    "Appraisal": {f"{VERIFIER}/appraisal/conclusion.py", f"{VERIFIER}/appraisal/rest.py"},
     "CertificateProof": {f"{VERIFIER}/ratls/proof.py"},
     "ChannelProof": {f"{VERIFIER}/ratls/proof.py"},
     "Consents": {f"{VERIFIER}/manifest/roster.py"},
