@@ -127,11 +127,13 @@ class Releaser:
     def _give_go(self, items: Mapping[str, ReadItem], *, salts: Mapping[str, bytes], again: bool) -> LedgerGo:
         log = self.instance.log()
         given = log.goes.get(self.identity.name)
+        standing = self.ledger.standing(self.instance.report_id, again=again)
         if given is None:
             self._require_open(log)
-        elif self.ledger.standing(self.instance.report_id, again=again) is None:
+        elif standing is None:
             raise BindingError("GO_NOT_OURS", "log: has a go of this participant that its ledger does not know")
-        go = self.ledger.record(self._new_go(items, salts), again=again)
+        known = {} if standing is None else {name: item.salt for name, item in standing.items.items()}
+        go = self.ledger.record(self._new_go(items, {**salts, **known}), again=again)
         for name, recorded in go.items.items():
             items[name].require(size_bytes=recorded.size_bytes, sha256=recorded.sha256)
         statement = self._sign(go)

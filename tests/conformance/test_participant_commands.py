@@ -117,6 +117,24 @@ def test_join_then_release_without_naming_files_again(scene: Scene, capfd: pytes
     assert status["admitted"] == ["records-a", "records-b", "step-0", "step-1"]
 
 
+def test_the_salt_of_a_commitment_comes_from_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With its salt an item that the manifest commits to is joined with, and with another salt it is not."""
+    plain = World()
+
+    def edit(document) -> None:
+        _long_lived(document)
+        document["data"][0]["commitment"] = plain.commitment("records-a").hex()
+
+    with LiveGuest(World(edit=edit)) as guest:
+        scene = Scene(guest=guest, folder=tmp_path)
+        guest.lock()
+        for salt, status in ((bytes(32), 10), (plain.salt["records-a"], 0)):
+            (tmp_path / "salt").write_text(strictjson.base64url(salt) + "\n")
+            words = [*scene.items("hospital-a"), "--salt", f"records-a={tmp_path / 'salt'}", "-q"]
+            assert scene.call("hospital-a", "join", *words) == status
+    assert "ITEM_COMMITMENT_MISMATCH" in capfd.readouterr().err
+
+
 def test_an_output_on_stdout_is_the_output_and_nothing_else(
     scene: Scene, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -186,6 +204,9 @@ def test_a_guest_of_another_root_is_not_authentic(scene: Scene, capfd: pytest.Ca
         ["join", "GUEST", "records-a=x", "records-a=y"],
         ["join", "GUEST", "records-b=x"],
         ["join", "GUEST", "records-a=x", "--salt", "records-a=/nowhere"],
+        ["join", "GUEST", "records-a=x", "--salt", "records-a=/dev/null"],
+        ["join", "GUEST", "records-a=x", "--salt", "records-a=/proc/self/comm"],
+        ["join", "GUEST", "records-a=x", "--salt", "records-b=/dev/null"],
         ["release", "GUEST", "records-a=x", "--at", "2026-01-01T00:00:00Z"],
         ["join", "GUEST", "records-a=x", "--at", "2026-01-01T00:00:00Z"],
         ["lock", "GUEST"],

@@ -96,7 +96,7 @@ def test_progress_is_told_for_every_item(tmp_path: Path) -> None:
 
 
 def test_an_item_that_the_manifest_commits_to(tmp_path: Path) -> None:
-    """With the salt of the manifest's commitment the item is taken, and without it nothing is signed."""
+    """With the salt of the manifest's commitment the item is taken, and without it nothing is signed or recorded."""
     plain = World()
 
     def edit(document) -> None:
@@ -109,9 +109,13 @@ def test_an_item_that_the_manifest_commits_to(tmp_path: Path) -> None:
             session.join(everybody["hospital-a"].files)
         assert refused.value.code == "ITEM_COMMITMENT_MISMATCH"
         assert _ledger(everybody["hospital-a"]).goes() == ()
-        salts = {"records-a": plain.salt["records-a"]}
-        with together(everybody["analytics"].release, everybody["hospital-b"].release):
-            everybody["hospital-a"].release(salts=salts)
+        with everybody["hospital-a"].connect() as session:
+            with pytest.raises(ValueError, match="records-b"):
+                session.join(everybody["hospital-a"].files, salts={"records-b": plain.salt["records-b"]})
+            session.join(everybody["hospital-a"].files, salts={"records-a": plain.salt["records-a"]})
+        # From here on the ledger has the salt.
+        with together(*(side.release for side in everybody.values())):
+            pass
         with everybody["hospital-a"].connect() as session:
             assert session.receipt().outcome == "completed"
 

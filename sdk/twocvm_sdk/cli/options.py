@@ -175,12 +175,14 @@ def read_items(words: list[str] | None, *, manifest: Manifest, participant: str)
     return items
 
 
-def read_salts(words: list[str] | None) -> dict[str, bytes]:
-    """Return the salts in the files of `NAME=FILE` words."""
+def read_salts(words: list[str] | None, *, manifest: Manifest, participant: str) -> dict[str, bytes]:
+    """Return the salts in the files of `NAME=FILE` words, for data items of this participant."""
     from twocvm_verifier.strictjson import parse_base64url
 
-    salts = {}
+    owned, salts = {item.name for item in manifest.items_of(participant)}, {}
     for name, file in _pairs(words, option="--salt").items():
+        if name not in owned:
+            raise typer.BadParameter(f"got {name!r}, want one of {sorted(owned)}", param_hint="--salt")
         text = read_bytes(file, option="--salt").strip()
         try:
             salts[name] = parse_base64url(text.decode("ascii"))

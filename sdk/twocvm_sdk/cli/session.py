@@ -59,7 +59,7 @@ def join(
     """Commit to one's items and sign a go for this guest; nothing is released yet."""
     side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
     paths = read_items(items, manifest=side.manifest, participant=side.identity.name)
-    salts = read_salts(salt)
+    salts = read_salts(salt, manifest=side.manifest, participant=side.identity.name)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
@@ -85,7 +85,7 @@ def release(
     """Join, wait for the others, and release one's items; without any named, those that `join` committed to."""
     side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
     named = read_items(items, manifest=side.manifest, participant=side.identity.name) if items else None
-    salts = read_salts(salt)
+    salts = read_salts(salt, manifest=side.manifest, participant=side.identity.name)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
