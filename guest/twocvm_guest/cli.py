@@ -1,0 +1,165 @@
+"""The guest's commands: `twocvm guest serve` and `twocvm doctor`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from twocvm_verifier.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from .platforms.simulated import SimulatedPlatform
+
+app = typer.Typer(no_args_is_help=True)
+guest = typer.Typer(no_args_is_help=True, help="Run a guest.")
+app.add_typer(guest, name="guest")
+
+_MAX_PORT: Final = 65535
+
+
+class PlatformChoice(StrEnum):
+    """Where reports come from."""
+
+    AUTO = "auto"
+    SNP = "snp"
+    SIMULATED = "simulated"
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes any that is free.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but the result.")]
+HardwareLatency = Annotated[
+    bool, typer.Option("--hardware-latency", help="Simulated only: take 4.4 ms for a report, as a chip does.")
+]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Simulated only: be born locked to this manifest, by HOST_DATA."),
+]
+RootOut = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, help="Simulated only: write the root of the simulated platform here (PEM)."),
+]
+Output = Annotated[OutputFormat, typer.Option("-o", "--output", help="How to write the result.")]
+
+
+@guest.command("serve")
+def serve(
+    listen: Listen,
+    platform: Annotated[PlatformChoice, typer.Option(help="Where reports come from.")] = PlatformChoice.AUTO,
+    manifest: ManifestFile = None,
+    simulated_root_out: RootOut = None,
+    hardware_latency: HardwareLatency = False,  # noqa: FBT002 - a flag
+    output: Output = OutputFormat.TEXT,
+    quiet: Quiet = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Run one launch of a guest until its session is wiped, or until SIGTERM, which wipes it."""
+    host, port = _parse_listen(listen)
+    if platform is not PlatformChoice.SIMULATED:
+        if manifest or simulated_root_out or hardware_latency:
+            raise typer.BadParameter("only `--platform simulated` takes it", param_hint="--manifest and --simulated-*")
+        raise UnsupportedError("NO_PLATFORM", f"platform {platform.value!r}: no device is supported yet")
+    from .platforms.simulated import HARDWARE_LATENCY_SECONDS
+
+    attester = _launch(manifest, HARDWARE_LATENCY_SECONDS if hardware_latency else 0.0)
+    if simulated_root_out is not None:
+        try:
+            simulated_root_out.write_bytes(attester.root_pem)
+        except OSError as error:
+            raise typer.BadParameter(str(error.strerror), param_hint="--simulated-root-out") from error
+    _serve(attester, host=host, port=port, output=output, quiet=quiet)
+
+
+@app.command("doctor")
+def doctor(output: Output = OutputFormat.TEXT) -> None:
+    """Say what works on this machine, and what to do about the rest."""
+    from .doctor import examine
+
+    findings = examine()
+    if output is OutputFormat.JSON:
+        rows = [{"name": row.name, "works": row.works, "value": row.value, "advice": row.advice} for row in findings]
+        sys.stdout.write(json.dumps({"findings": rows}) + "\n")
+        return
+    width = max(len(row.name) for row in findings)
+    for row in findings:
+        sys.stdout.write(f"{'ok' if row.works else '--'}  {row.name:{width}}  {row.value or row.advice}\n")
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+        raise typer.BadParameter("want HOST:PORT", param_hint="--listen")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _launch(manifest: Path | None, latency_seconds: float) -> SimulatedPlatform:
+    from twocvm_verifier.clock import SystemClock
+    from twocvm_verifier.framing import HASH_BYTES
+    from twocvm_verifier.manifest import parse_manifest
+
+    from .platforms.measure import measure_installed
+    from .platforms.simulated import SimulatedPlatform
+
+    host_data = bytes(HASH_BYTES) if manifest is None else parse_manifest(manifest.read_bytes()).hash
+    return SimulatedPlatform.create(
+        host_data=host_data,
+        measurement=measure_installed(),
+        at=SystemClock().now(),
+        latency_seconds=latency_seconds,
+    )
+
+
+def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputFormat, quiet: bool) -> None:
+    from twocvm_verifier.clock import SystemClock
+
+    from .runtime.isolation import probe
+    from .runtime.supervisor import Runtime
+    from .serve import Guest, keep_silent
+    from .tls import Limits
+
+    keep_silent()
+    isolation = probe()
+    running = Guest(
+        attester=attester,
+        isolation=isolation,
+        start_workers=lambda manifest: Runtime(manifest, isolation=isolation),
+        clock=SystemClock(),
+        limits=Limits(),
+        host=host,
+        port=port,
+    )
+    if not quiet:
+        sys.stderr.write("this platform is simulated: it proves nothing and protects nothing from this machine\n")
+        for feature in isolation.missing:
+            sys.stderr.write(f"workers run without {feature.name}: {feature.reason}\n")
+
+    def on_ready(bound: int) -> None:
+        facts = {
+            "listen": f"https://{f'[{host}]' if ':' in host else host}:{bound}",
+            "platform": attester.name,
+            "measurement": running.agent.launch.measurement.hex(),
+            "host_data": running.agent.launch.host_data.hex(),
+        }
+        text = json.dumps(facts) if output is OutputFormat.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        running.run(on_ready=on_ready, stopping=stopping)
+    except OSError as error:
+        raise typer.BadParameter(str(error.strerror), param_hint="--listen") from error

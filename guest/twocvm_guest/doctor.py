@@ -1,0 +1,68 @@
+"""What of all that a guest can use this machine gives, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from .runtime.isolation import probe
+
+# Linux: Documentation/virt/coco/sev-guest.rst and Documentation/ABI/testing/configfs-tsm-report.
+SNP_DEVICE: Final = Path("/dev/sev-guest")
+TSM_FOLDER: Final = Path("/sys/kernel/config/tsm/report")
+_LIBRARIES: Final = ("cryptography", "pyopenssl", "uvicorn", "wasmtime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What it is.
+        works: Whether a guest on this machine has it.
+        value: What was found, where there is something to show.
+        advice: Where it does not work: why, or what to do.
+    """
+
+    name: str
+    works: bool
+    value: str
+    advice: str
+
+
+def examine() -> tuple[Finding, ...]:
+    """Return everything that was looked at; starts a worker to see what it is kept in."""
+    return (*_software(), *_platforms(), *_isolation())
+
+
+def _software() -> Iterator[Finding]:
+    from cryptography.hazmat.backends.openssl.backend import backend
+
+    yield _works("python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
+    yield _works("openssl", backend.openssl_version_text())
+    for name in _LIBRARIES:
+        yield _works(name, version(name))
+
+
+def _platforms() -> Iterator[Finding]:
+    yield _works("platform simulated", "for trying out: it protects nothing")
+    for path in (SNP_DEVICE, TSM_FOLDER):
+        usable = os.access(path, os.R_OK | os.W_OK)
+        advice = "no access: run as a user that may open it" if path.exists() else "not here: this is no SEV-SNP guest"
+        yield Finding(name=f"platform snp, {path}", works=usable, value="usable" if usable else "", advice=advice)
+
+
+def _isolation() -> Iterator[Finding]:
+    for feature in probe().features:
+        value = "workers have it" if feature.available else ""
+        yield Finding(name=f"isolation {feature.name}", works=feature.available, value=value, advice=feature.reason)
+
+
+def _works(name: str, value: str) -> Finding:
+    return Finding(name=name, works=True, value=value, advice="")
