@@ -108,7 +108,7 @@ class AttestedConnection:
         timeouts = timeouts or Timeouts()
         raw = _connect(address, seconds=timeouts.connect_seconds)
         try:
-            handshake = Handshake(raw, expectation=expectation, identity=identity, at=clock.now())
+            handshake = Handshake(expectation=expectation, identity=identity, at=clock.now())
             if (name := address.server_name) is not None:
                 handshake.connection.set_tlsext_host_name(name)
             tls = TlsSocket(handshake.connection, raw, clock=clock, wait_seconds=timeouts.io_seconds)

@@ -23,7 +23,6 @@ from twocvm_verifier.errors import BindingError, MalformedError, TwoCvmError
 from twocvm_verifier.ratls.proof import judge_certificate
 
 if TYPE_CHECKING:
-    import socket
     from datetime import datetime
 
     from cryptography import x509
@@ -46,19 +45,16 @@ class TlsIdentity:
 
 
 class Handshake:
-    """One handshake, before and after it is done on `connection`.
+    """One handshake, before and after it is done on `connection`, which works on memory buffers.
 
     Args:
-        raw: The connected socket.
         expectation: What is expected of the guest.
         identity: What we show once the guest's certificate was accepted; None shows nothing.
         at: The time to judge at.
     """
 
-    def __init__(
-        self, raw: socket.socket | None, *, expectation: Expectation, identity: TlsIdentity | None, at: datetime
-    ) -> None:
-        self.connection: Final = SSL.Connection(_client_context(identity, self._on_certificate), raw)
+    def __init__(self, *, expectation: Expectation, identity: TlsIdentity | None, at: datetime) -> None:
+        self.connection: Final = SSL.Connection(_client_context(identity, self._on_certificate))
         self.connection.set_connect_state()
         self._expectation = expectation
         self._at = at
@@ -88,11 +84,10 @@ class Handshake:
             BindingError: HANDSHAKE_UNVERIFIED: the certificate was not judged in this handshake.
         """
         leaf = self.connection.get_peer_certificate(as_cryptography=True)
-        judged = leaf is not None and self._leaf == leaf.public_bytes(Encoding.DER)
-        if self._proof is None or self._refusal is not None or not judged or not self._is_alone():
+        judged = leaf is not None and self._leaf == leaf.public_bytes(Encoding.DER) and self._is_alone()
+        modern = self.connection.get_protocol_version() == SSL.TLS1_3_VERSION
+        if self._proof is None or self._refusal is not None or not judged or not modern:
             raise BindingError("HANDSHAKE_UNVERIFIED", "tls: the peer's certificate was not judged in this handshake")
-        if self.connection.get_protocol_version() != SSL.TLS1_3_VERSION:
-            raise BindingError("HANDSHAKE_UNVERIFIED", "tls: the connection is not TLS 1.3")
         return self._proof
 
     def _on_certificate(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA384
 from OpenSSL import SSL
 from tests.support.attested_guest import AFTER_LOCK, NO_CRL, Scene, policy
 from tests.support.hostile_cbor import tricks
@@ -242,6 +243,35 @@ def test_unknown_critical_extension_is_refused(scene: Scene) -> None:
     refuse(scene, context, "MALFORMED_RATLS_CERTIFICATE")
 
 
+def test_leaf_for_another_purpose_is_refused(scene: Scene) -> None:
+    """What OpenSSL objects to beside the leaf's being self-signed is not overlooked."""
+    for_clients = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH])
+    refuse(scene, Forgery(scene=scene, extensions=((for_clients, False),)).context(), "HANDSHAKE_UNVERIFIED")
+
+
+def test_leaf_signed_with_another_hash_is_refused(scene: Scene) -> None:
+    """A guest's leaf is signed with ECDSA and SHA-256."""
+    refuse(scene, Forgery(scene=scene, hash=SHA384()).context(), "MALFORMED_RATLS_CERTIFICATE")
+
+
+def test_fault_of_our_own_is_not_taken_for_a_refusal(scene: Scene) -> None:
+    """What goes wrong on our side inside the handshake comes out as it is, and nothing is sent."""
+
+    class Broken:
+        """A verifier with a fault."""
+
+        def verify(self, *arguments: object, **named: object) -> None:
+            """Fail."""
+            raise ZeroDivisionError
+
+    with (
+        HostileGuest(Forgery(scene=scene).context()) as hostile,
+        pytest.raises(ZeroDivisionError),
+    ):
+        scene.connect(hostile.url, expectation=scene.expectation(verifier=Broken()))
+    assert (hostile.shown, hostile.heard) == ([], b"")
+
+
 def test_second_copy_of_the_evidence_is_refused(scene: Scene) -> None:
     """Two extensions of one kind are not for the reader to choose from."""
     forgery = Forgery(scene=scene)
@@ -313,7 +343,7 @@ def test_resumption_is_never_accepted(scene: Scene) -> None:
         second = _exchange(hostile, client, session=first.get_session())
     assert times_asked > 0
     assert len(asked) == times_asked, "the session was not resumed, so this test shows nothing"
-    handshake = Handshake(None, expectation=scene.expectation(), identity=None, at=AT)
+    handshake = Handshake(expectation=scene.expectation(), identity=None, at=AT)
     handshake.connection = second
     with pytest.raises(BindingError) as refusal:
         handshake.proof()

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from OpenSSL import SSL
 from tests.support.attested_guest import RunningGuest, Scene, certificate_of, tls_identity
+from tests.support.hostile_guest import resigned
 from tests.support.raw_client import RawClient, request
 
 from twocvm_guest.tls import Limits, PeerConnection
@@ -70,11 +71,34 @@ def test_client_certificate_that_could_issue_others_is_refused(guest: RunningGue
 def test_client_chain_is_refused(guest: RunningGuest) -> None:
     """Certificates beside the client's leaf are neither needed nor taken, whether or not they issued it."""
     authority = ec.generate_private_key(ec.SECP256R1())
-    for name in ("hospital-a", "authority"):
-        chain = (certificate_of(authority, ca=True, name=name),)
-        with RawClient(guest.address, identity=tls_identity(), chain=chain) as client:
+    issuer = certificate_of(authority, ca=True, name="authority")
+    issued = certificate_of(tls_identity().key, ca=False, signer=authority, issuer="authority")
+    for leaf in (tls_identity().certificate, issued):
+        identity = TlsIdentity(key=tls_identity().key, certificate=leaf)
+        with RawClient(guest.address, identity=identity, chain=(issuer,)) as client:
             client.handshake().send(request("GET", "/whoami"))
             assert client.answer() == b""
+    assert guest.requests == []
+
+
+def test_leaf_that_an_authority_issued_is_known_by_its_key(guest: RunningGuest) -> None:
+    """Who issued a client's certificate means nothing."""
+    authority = ec.generate_private_key(ec.SECP256R1())
+    issued = certificate_of(tls_identity().key, ca=False, signer=authority, issuer="authority")
+    identity = TlsIdentity(key=tls_identity().key, certificate=issued)
+    with guest.scene.connect(guest.url, identity=identity) as connection:
+        assert connection.http.get(connection.base_url + "/whoami").text.encode().strip(b'"') == tls_identity_hash()
+
+
+def test_client_certificate_that_cannot_be_read_is_refused(guest: RunningGuest) -> None:
+    """What the library that reads certificates cannot read is nobody's."""
+    key = tls_identity().key
+    good = certificate_of(key, ca=False)
+    # Basic constraints whose value is no DER: OpenSSL passes it by, and the reader does not.
+    broken = resigned(good.tbs_certificate_bytes.replace(b"\x04\x02\x30\x00", b"\x04\x02\x30\x01"), key)
+    with RawClient(guest.address, identity=TlsIdentity(key=key, certificate=broken)) as client:
+        client.handshake().send(request("GET", "/whoami"))
+        assert client.answer() == b""
     assert guest.requests == []
 
 
@@ -213,6 +237,7 @@ _HOST = b" HTTP/1.1\r\nhost: g\r\n"
     [
         b"PUT /count" + _HOST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /x" + _HOST,
         b"PUT /count" + _HOST + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"PUT /count" + _HOST + b"transfer-encoding: chunked\r\n\r\nno length\r\n",
         b"PUT /count" + _HOST + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
         b"PUT /count" + _HOST + b"content-length: -1\r\n\r\n",
         b"PUT /count" + _HOST + b"content-length : 3\r\n\r\nabc",
@@ -359,6 +384,19 @@ def test_client_that_does_not_read_is_dropped(strict: RunningGuest) -> None:
         client.handshake().send(request("GET", "/bytes/50000000"))
         _until(lambda: len(strict.connections) == 1)
         _until(lambda: len(strict.connections) == 0, seconds=2 * SOON)
+
+
+def test_guest_that_works_long_is_waited_for(strict: RunningGuest) -> None:
+    """While the guest itself is the one to act, its client is not late."""
+
+    async def work(peer: PeerConnection, body: bytes) -> tuple[int, str, bytes]:
+        await asyncio.sleep(1.2)
+        return 200, "text/plain", b"done"
+
+    strict.routes["/work"] = work
+    with RawClient(strict.address) as client:
+        client.handshake().send(request("GET", "/work"))
+        assert client.response().endswith(b"done")
 
 
 def test_answer_that_nobody_reads_does_not_pile_up() -> None:
@@ -538,18 +576,18 @@ def test_exporter_is_for_the_loop_alone_and_for_whole_nonces(guest: RunningGuest
 
 def test_stopping_ends_every_connection() -> None:
     """When the guest stops, nothing is left open, whatever its clients were at."""
-    with Scene().serve() as guest, ExitStack() as stack:
-        silent = stack.enter_context(RawClient(guest.address))
-        idle = guest.scene.connect(guest.url)
-        uploading = stack.enter_context(RawClient(guest.address)).handshake()
-        uploading.send(request("PUT", "/count", length=1000))
-        _until(lambda: len(guest.connections) == 3)
-        began = time.monotonic()
-    assert time.monotonic() - began < 3
-    assert len(guest.connections) == 0
-    with pytest.raises(FetchError):
-        idle.http.get(idle.base_url + "/whoami")
-    silent.raw.close()
+    with ExitStack() as stack:
+        with Scene().serve() as guest:
+            stack.enter_context(RawClient(guest.address))
+            idle = stack.enter_context(guest.scene.connect(guest.url))
+            uploading = stack.enter_context(RawClient(guest.address)).handshake()
+            uploading.send(request("PUT", "/count", length=1000))
+            _until(lambda: len(guest.connections) == 3)
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+        assert len(guest.connections) == 0
+        with pytest.raises(FetchError):
+            idle.http.get(idle.base_url + "/whoami")
 
 
 async def _now(call: Callable[[bytes], bytes], nonce: bytes) -> bytes:

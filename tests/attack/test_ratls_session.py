@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 
@@ -268,6 +269,42 @@ def test_early_answer_ends_an_upload() -> None:
             connection.http.get(connection.base_url + "/whoami")
 
 
+class Slowly:
+    """A body of many pieces, each a while after the one before."""
+
+    def __len__(self) -> int:
+        return 100 << 18
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(100):
+            yield bytes(1 << 18)
+            time.sleep(0.1)
+
+
+def test_answer_before_a_reset_is_still_read() -> None:
+    """A guest that refuses an upload and is gone at once has said why."""
+    reset = struct.pack("ii", 1, 0)
+
+    def refuse_and_go(talk: Talk) -> None:
+        talk.answer(b"no", status="413 Content Too Large")
+        talk.tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        talk.tls.close()
+
+    forgery, hostile = _talk_then(refuse_and_go)
+    with hostile, forgery.scene.connect(hostile.url) as connection:
+        answer = connection.http.put(connection.base_url + "/v1/artifacts/x", data=Slowly())
+        assert (answer.status_code, answer.content) == (413, b"no")
+
+
+def test_upload_to_a_guest_that_hangs_up_is_lost() -> None:
+    """A guest that is gone in the middle of an upload is lost, and nothing tries again."""
+    forgery, hostile = _talk_then(lambda talk: talk.tls.close())
+    with hostile, forgery.scene.connect(hostile.url) as connection, pytest.raises(FetchError) as ending:
+        connection.http.put(connection.base_url + "/v1/artifacts/x", data=Slowly())
+    assert ending.value.code == "CONNECTION_LOST"
+    assert len(hostile.talks) == 1
+
+
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_body_of_another_length_is_our_own_fault(wrong: int) -> None:
     """A body that is not as long as was announced ends the connection, for the guest cannot tell where it ends."""
@@ -284,8 +321,9 @@ def test_body_without_a_length_is_refused(guest: RunningGuest, connection: Attes
     """Guests take no chunked uploads."""
     with pytest.raises(ValueError, match="length"):
         connection.http.put(connection.base_url + "/count", data=iter([b"a", b"b"]))
-    with pytest.raises(ValueError, match="method"):
-        connection.http.head(connection.base_url + "/count")
+    for method in ("HEAD", "GE T"):
+        with pytest.raises(ValueError, match="method"):
+            connection.http.request(method, connection.base_url + "/count")
     assert guest.requests == []
 
 

@@ -69,20 +69,25 @@ def tls_identity(name: str = "hospital-a", *, ca: bool = False) -> TlsIdentity:
     return TlsIdentity(key=key, certificate=certificate_of(key, ca=ca, name=name))
 
 
-def certificate_of(key: Any, *, ca: bool | None, name: str = "participant") -> x509.Certificate:
-    """Return a self-signed certificate, with basic constraints unless `ca` is None."""
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+def certificate_of(
+    key: Any, *, ca: bool | None, name: str = "participant", signer: Any = None, issuer: str | None = None
+) -> x509.Certificate:
+    """Return a certificate, self-signed unless somebody else is named, with basic constraints unless `ca` is None."""
     builder = x509.CertificateBuilder(
-        issuer_name=subject,
-        subject_name=subject,
+        issuer_name=_name(issuer or name),
+        subject_name=_name(name),
         public_key=key.public_key(),
         serial_number=7,
-        not_valid_before=NOT_BEFORE.replace(tzinfo=None),
-        not_valid_after=NOT_AFTER.replace(tzinfo=None),
+        not_valid_before=NOT_BEFORE,
+        not_valid_after=NOT_AFTER,
     )
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256())
+    return builder.sign(signer or key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256())
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
 @dataclass(kw_only=True)

@@ -56,6 +56,8 @@ class Forgery:
         scene: The honest world around.
         key: The TLS key.
         signer: Who signs the certificate: the key itself.
+        issuer: The name in the place of the issuer's; the subject's is `guest`.
+        hash: What is signed: SHA-256.
         fields: Fields of every report to overwrite; the chip signs what comes out.
         claims: What the certificate's evidence claims, instead of the right claims.
         report: The certificate's report, instead of one over the claims.
@@ -69,6 +71,7 @@ class Forgery:
     key: Any = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     signer: Any = None
     issuer: str = "guest"
+    hash: Any = field(default_factory=SHA256)
     fields: dict[str, bytes] = field(default_factory=dict)
     claims: Claims | bytes | None = None
     report: bytes | None = None
@@ -144,7 +147,7 @@ class Forgery:
             builder = builder.add_extension(x509.UnrecognizedExtension(EVIDENCE_OID, value), critical=self.critical)
         for extension, critical in self.extensions:
             builder = builder.add_extension(extension, critical=critical)
-        return builder.sign(self.signer or self.key, SHA256())
+        return builder.sign(self.signer or self.key, self.hash)
 
     def channel_evidence(self, talk: Talk, nonce: bytes, /, **changes: Any) -> Evidence:
         """Return channel evidence for the attacker's own connection `talk`, with `changes` to claims or report."""

@@ -55,6 +55,8 @@ class RawClient:
 
     def __exit__(self, *_: object) -> None:
         self.raw.close()
+        # pyOpenSSL leaves failed system calls in a queue that the next connection of this thread would trip over.
+        SSL._lib.ERR_clear_error()
 
     def handshake(self, *, seconds: float = 5.0) -> Self:
         """Do the handshake."""

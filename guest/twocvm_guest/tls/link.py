@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import h11
 
@@ -57,14 +57,12 @@ class TlsLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, unless there are too many connections already."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a guest serves stream sockets")
-        self._raw = transport
+        self._raw = cast(asyncio.Transport, transport)
         self._watch = Watch(self._connections.limits, now=self._loop.time())
         shown = self._connections.admit(self)
         if shown is None:
             self.closing = True
-            transport.abort()
+            self._raw.abort()
             return
         self._identity, context = shown
         self._engine = TlsEngine(context, app_data=self._client, send=self._send)

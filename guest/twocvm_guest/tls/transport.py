@@ -1,9 +1,12 @@
-"""What the HTTP protocol writes to: an asyncio transport whose bytes leave encrypted."""
+"""What the HTTP protocol writes to: an asyncio transport whose bytes leave encrypted.
+
+It has what uvicorn's HTTP/1.1 protocol calls; whatever else a transport may have raises `NotImplementedError`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .link import TlsLink
@@ -35,10 +38,6 @@ class TlsTransport(asyncio.Transport):
         """End the connection once all that was written has left."""
         self._link.close()
 
-    def abort(self) -> None:
-        """End the connection now."""
-        self._raw.abort()
-
     def pause_reading(self) -> None:
         """Stop handing on plaintext, and stop reading from the peer."""
         self._link.pause_reading()
@@ -46,23 +45,3 @@ class TlsTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Go on after `pause_reading`."""
         self._link.resume_reading()
-
-    def is_reading(self) -> bool:
-        """Return whether plaintext is handed on."""
-        return not self._link.paused
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Say at how many unsent bytes `pause_writing` and `resume_writing` are called."""
-        self._raw.set_write_buffer_limits(high, low)
-
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes of ciphertext are unsent."""
-        return self._raw.get_write_buffer_size()
-
-    def can_write_eof(self) -> bool:
-        """Return False: TLS connections end as a whole here."""
-        return False
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> NoReturn:
-        """Refuse: a guest's connection speaks HTTP/1.1 to its end."""
-        raise NotImplementedError("a guest's connection speaks HTTP/1.1 to its end")

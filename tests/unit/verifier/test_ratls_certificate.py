@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 from tests.support.attested_guest import Scene
 from tests.support.hostile_guest import Forgery
+from tests.support.manifests import AT
 
 from twocvm_guest.tls import build_certificate
 from twocvm_verifier.errors import MalformedError
@@ -16,6 +17,7 @@ from twocvm_verifier.ratls.certificate import (
     evidence_extension,
     parse_certificate,
 )
+from twocvm_verifier.ratls.proof import judge_certificate, judge_channel
 
 
 def test_what_the_guest_builds_is_read_back() -> None:
@@ -60,3 +62,14 @@ def test_what_is_no_certificate_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedError) as refusal:
         parse_certificate(raw)
     assert refusal.value.code == "MALFORMED_RATLS_CERTIFICATE"
+
+
+def test_nonce_of_another_length_is_wrong_use() -> None:
+    """Who judges a channel has drawn 32 bytes; anything else is a mistake of this side."""
+    scene = Scene()
+    forgery = Forgery(scene=scene)
+    expectation = scene.expectation()
+    der = build_certificate(forgery.key, forgery.certificate_evidence())
+    proof = judge_certificate(der, expectation=expectation, at=AT)
+    with pytest.raises(ValueError, match="nonce"):
+        judge_channel(b"{}", previous=proof, nonce=b"", exported=bytes(32), expectation=expectation, at=AT)
