@@ -33,21 +33,26 @@ def peer_of(request: Request) -> PeerConnection:
     return cast(PeerConnection, request.scope["extensions"]["twocvm"])
 
 
-async def read_body(request: Request, *, max_bytes: int) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
     """Return a request's whole body.
+
+    Args:
+        request: Of which nothing is read yet.
+        max_bytes: The most that is read at all.
+        seconds: The longest wait for all of it.
 
     Raises:
         ReleaseError: BODY_TOO_LARGE, before anything of it is read.
-        MalformedError: It has no Content-Length, or does not come in `BODY_SECONDS`.
+        MalformedError: It has no Content-Length, or does not come in time.
     """
     length = _content_length(request)
     if length > max_bytes:
         raise ReleaseError("BODY_TOO_LARGE", f"body: got {length} bytes, want at most {max_bytes}")
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.body()
     except TimeoutError as error:
-        raise MalformedError("request", "", f"body: not here after {BODY_SECONDS:.0f} s") from error
+        raise MalformedError("request", "", f"body: not here after {seconds:g} s") from error
 
 
 async def read_json(request: Request, *, max_bytes: int) -> Json:
