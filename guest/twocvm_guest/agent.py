@@ -21,7 +21,7 @@ from twocvm_verifier.evidence import Evidence
 from twocvm_verifier.logevents import platform_event
 from twocvm_verifier.manifest import Manifest
 
-from .agreement import Agreement, parse_proposal, verify_proposal
+from .agreement import Agreement, parse_proposal, proposes, verify_proposal
 from .attestation import channel_evidence, first_report, make_identity
 from .locked import LockedGuest, Workers
 from .platforms.attester import Attester
@@ -90,13 +90,13 @@ class AttestationAgent:
             LockError: BORN_LOCKED or LOCKED_ALREADY.
             TwoCvmError: As `parse_proposal` and `verify_proposal`.
         """
-        proposal = parse_proposal(body)
         with self._locking:
             if self._locked is not None:
-                in_force = proposal.manifest_hash == self._locked.manifest.hash
+                in_force = proposes(body, self._locked.manifest)
                 step(self._locked.state, Input.RELOCK if in_force else Input.LOCK)
                 return
             step(self.state, Input.LOCK)
+            proposal = parse_proposal(body)
             if self.launch.host_data not in (NOT_LOCKED, proposal.manifest_hash):
                 raise LockError("BORN_LOCKED", "manifest: is not the one of HOST_DATA")
             guest = self._prepare(verify_proposal(proposal))

@@ -74,6 +74,14 @@ def parse_proposal(body: bytes) -> Proposal:
     return Proposal(raw=body, manifest=strictjson.canonical(value["manifest"]), consents=value["consents"])
 
 
+def proposes(body: bytes, manifest: Manifest) -> bool:
+    """Return whether a body is for exactly this manifest; its consents are not looked at.
+
+    A canonical body ends with its manifest, so a guest that is locked need not parse what anybody may send it.
+    """
+    return body.startswith(b'{"consents":[') and body.endswith(b'],"manifest":' + manifest.raw + b"}")
+
+
 def verify_proposal(proposal: Proposal) -> Agreement:
     """Return the agreement that a proposal is.
 
