@@ -137,7 +137,7 @@ def _get_from(answer: Callable[[Talk], None], **options: object) -> requests.Res
 def test_redirection_is_refused(status: str) -> None:
     """A guest never sends a participant elsewhere, and a participant never goes."""
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
-        elsewhere.settimeout(0.2)
+        elsewhere.settimeout(0.05)
         location = f"Location: http://127.0.0.1:{elsewhere.getsockname()[1]}/steal"
         with pytest.raises(MalformedError) as refusal:
             _get_from(lambda talk: talk.answer(b"", location, status=status))
