@@ -55,8 +55,8 @@ def serve_ratls() -> None:
     run(application(attest), connections, host="127.0.0.1", port=0, on_ready=lambda port: _say(port=port, root=root))
 
 
-def serve_own(folder: Path) -> None:
-    """Serve over uvicorn's own TLS, with a certificate that its client trusts."""
+def serve_own(served, folder: Path) -> None:
+    """Serve an application over uvicorn's own TLS, with a certificate that its client trusts."""
     import uvicorn
 
     key = ec.generate_private_key(ec.SECP256R1())
@@ -77,7 +77,7 @@ def serve_own(folder: Path) -> None:
             _say(port=self.servers[0].sockets[0].getsockname()[1])
 
     config = uvicorn.Config(
-        application(None),
+        served,
         port=0,
         loop="asyncio",
         http="h11",
@@ -95,4 +95,4 @@ def _say(**values: object) -> None:
 
 
 if __name__ == "__main__":
-    serve_ratls() if sys.argv[1] == "ratls" else serve_own(Path(sys.argv[2]))
+    serve_ratls() if sys.argv[1] == "ratls" else serve_own(application(None), Path(sys.argv[2]))
