@@ -1,24 +1,25 @@
 """Runs real components in real workers: one that does what a script tells it to, and any other.
 
-    ran = act("write /out/report/data 10", "loop", wall_seconds=1)      # a command a line, see actor.c
-    ran.failure                                                          # "NODE_TIME", or "" where it completed
-    ran.told("read")                                                     # what the command found, from the report
+ran = act("write /out/report/data 10", "loop", wall_seconds=1)      # a command a line, see actor.c
+ran.failure                                                          # "NODE_TIME", or "" where it completed
+ran.told("read")                                                     # what the command found, from the report
 
-    runtime = staged(stage(wasm=..., inputs={"script": b"..."}, ports={"report": 1000}))   # admitted, not run yet
+runtime = staged(stage(wasm=..., inputs={"script": b"..."}, ports={"report": 1000}))   # admitted, not run yet
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import wasmtime
-
 from tests.support.manifests import Document, World
+
 from twocvm_guest.runtime.isolation import IsolationReport, probe
 from twocvm_guest.runtime.items import Item, ItemWriter
 from twocvm_guest.runtime.supervisor import RunResult, Runtime
@@ -98,9 +99,9 @@ class Stage:
             for port, size in self.ports.items()
         ]
         document["rules"] |= self.rules
-        for name in ("data", "channels"):
-            if not document[name]:
-                del document[name]
+        for where, name in ((document, "data"), (document, "channels"), (document["components"][0], "imports")):
+            if not where[name]:
+                del where[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,8 @@ def item(name: str, content: bytes) -> Item:
 def staged(stage: Stage, *, report: IsolationReport | None = None) -> Runtime:
     """Return a runtime that has admitted the stage's component."""
     runtime = Runtime(stage.manifest, isolation=report or isolation())
-    runtime.admit(stage.manifest.component("actor"), item("actor", stage.wasm))
+    with closing(item("actor", stage.wasm)) as own:
+        runtime.admit(stage.manifest.component("actor"), own)
     return runtime
 
 

@@ -97,7 +97,10 @@ class Worker:
         deadline = time.monotonic() + START_SECONDS + size / _COPIED_BYTES_PER_SECOND
         self._send(messages.encode_job(self._job))
         self._await(deadline)
-        raw, descriptors, _, _ = socket.recv_fds(self._control, messages.MAX_READY_BYTES, 1)
+        try:
+            raw, descriptors, _, _ = socket.recv_fds(self._control, messages.MAX_READY_BYTES, 1)
+        except OSError as error:
+            raise WorkerError("worker: ended while it shut itself in") from error
         if descriptors:
             self._outputs = descriptors[0]
             os.set_inheritable(self._outputs, False)
@@ -121,12 +124,11 @@ class Worker:
         deadline = time.monotonic() + seconds
         self._send(messages.GO_ON)
         self._await(deadline)
-        # Descriptors sent along are not received, and so are closed by the kernel.
-        raw = self._control.recv(64)
         try:
-            outcome = messages.parse_outcome(raw)
-        except ValueError as error:
-            raise WorkerError("worker: ended without an outcome" if not raw else "worker: said nonsense") from error
+            # Descriptors sent along are not received, and so are closed by the kernel.
+            outcome = messages.parse_outcome(self._control.recv(64))
+        except (OSError, ValueError) as error:
+            raise WorkerError("worker: ended without an outcome, or said nonsense") from error
         if not self._wait(time.monotonic() + _END_SECONDS) or self._process.returncode != 0:
             raise WorkerError("worker: did not end as it said it would")
         return outcome

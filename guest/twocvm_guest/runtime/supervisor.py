@@ -226,17 +226,13 @@ class _Run:
     def _finish(self, node: Node, future: Future[dict[str, Item]]) -> None:
         try:
             written = future.result()
-        except NodeError as error:
-            # A worker that was killed because the run is over has not failed by itself.
-            if not self._live.ended:
-                self._failures[node.name] = error.code
-            return
-        except EndedError:
-            if not self._failures:
-                raise
-            return
-        except OSError:
-            self._failures[node.name] = "NODE_INTERNAL"
+        except (NodeError, EndedError, OSError) as error:
+            if self._live.ended:
+                # A worker that was killed because the run is over has not failed by itself.
+                if not self._failures:
+                    raise EndedError from error
+                return
+            self._failures[node.name] = error.code if isinstance(error, NodeError) else "NODE_INTERNAL"
             return
         for port, item in written.items():
             self._held[PortRef(component=node.entry.name, port=port)] = item

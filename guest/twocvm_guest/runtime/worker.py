@@ -34,7 +34,8 @@ def main(descriptor: int) -> None:
     folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
     figures = confine.enter(notes, uid=job.uid, folders=folders)
     confine.limit(notes, _limits(job))
-    confine.seal_off(notes, keep={descriptor, figures, *job.keep})
+    # The inputs were copied; their own descriptors are not needed any more.
+    confine.seal_off(notes, keep={descriptor, figures, job.component, job.result} - {-1})
     if job.work is Work.PROBE:
         _narrow(notes)
     _say_ready(control, job, notes, folders)

@@ -79,6 +79,20 @@ static void read_file(const char *path) {
     }
 }
 
+static void copy(const char *from, const char *to) {
+    int input = open(from, O_RDONLY);
+    int output = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    long long total = 0;
+    for (ssize_t size = 1; size > 0; total += size) {
+        size = read(input, block, sizeof block);
+        if (size < 0 || write(output, block, (size_t)size) != size) {
+            fclose(report);
+            exit(3);
+        }
+    }
+    fprintf(report, "copy: %lld\n", total);
+}
+
 static void list(const char *path) {
     DIR *folder = opendir(path);
     if (folder == NULL) {
@@ -166,6 +180,8 @@ static void act(const char *command, const char *first, const char *second) {
         write_bytes(first, (unsigned long long)atoll(second));
     } else if (strcmp(command, "read") == 0) {
         read_file(first);
+    } else if (strcmp(command, "copy") == 0) {
+        copy(first, second);
     } else if (strcmp(command, "list") == 0) {
         list(first);
     } else if (strcmp(command, "append") == 0) {

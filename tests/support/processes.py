@@ -1,0 +1,58 @@
+"""What the kernel says about this process's children, for tests of isolation and of leaving nothing behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def descendants(of: int | None = None) -> list[int]:
+    """The processes that this one (or `of`) started, directly or not, oldest first; zombies do not count."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+    found = [of or os.getpid()]
+    for process in found:
+        found += sorted(child for child, parent in parents.items() if parent == process)
+    return found[1:]
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Return once the condition holds; `TimeoutError` where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come about")
+        time.sleep(0.01)
+
+
+def status(process: int) -> dict[str, str]:
+    """The lines of `/proc/PID/status`."""
+    lines = (line.partition(":") for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def limits(process: int) -> dict[str, str]:
+    """The soft limits of `/proc/PID/limits`, by name."""
+    lines = Path(f"/proc/{process}/limits").read_text().splitlines()[1:]
+    return {line[:26].strip(): line[26:].split()[0] for line in lines}
+
+
+def descriptors(process: int) -> dict[int, str]:
+    """What each descriptor of a process is."""
+    folder = Path(f"/proc/{process}/fd")
+    return {int(entry.name): str(entry.readlink()) for entry in folder.iterdir()}
+
+
+def proportional_kilobytes(process: int) -> int:
+    """The process's share of memory: its PSS in kB."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,98 @@
+"""What supervisor and worker say to each other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twocvm_guest.runtime.messages import (
+    MAX_JOB_BYTES,
+    Job,
+    Outcome,
+    Work,
+    encode_job,
+    encode_outcome,
+    encode_ready,
+    parse_job,
+    parse_outcome,
+)
+
+NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True), max_size=5).map(tuple)
+
+
+@given(raw=st.binary(max_size=16))
+def test_any_bytes_are_an_outcome_or_refused(raw: bytes) -> None:
+    """Whatever a worker says is one outcome, spelled in the one way, or `ValueError`."""
+    try:
+        outcome = parse_outcome(raw)
+    except ValueError:
+        return
+    assert encode_outcome(outcome) == raw
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_comes_back(outcome: Outcome) -> None:
+    """Each outcome is eight bytes and is read as itself."""
+    assert len(encode_outcome(outcome)) == 8
+    assert parse_outcome(encode_outcome(outcome)) is outcome
+
+
+@pytest.mark.parametrize("position", range(8))
+@pytest.mark.parametrize("bit", range(8))
+def test_an_outcome_with_a_wrong_bit_is_another_or_none(position: int, bit: int) -> None:
+    """No single wrong bit leaves `DONE` what it was, and one outside the outcome's own byte leaves nothing."""
+    broken = bytearray(encode_outcome(Outcome.DONE))
+    broken[position] ^= 1 << bit
+    if position == 6 and broken[6] in {each.value for each in Outcome}:
+        assert parse_outcome(bytes(broken)) is not Outcome.DONE
+    else:
+        with pytest.raises(ValueError, match=r"outcome|is not a valid"):
+            parse_outcome(bytes(broken))
+
+
+@given(
+    work=st.sampled_from(Work),
+    names=NAMES,
+    numbers=st.integers(min_value=0, max_value=2**53),
+    descriptors=st.lists(st.integers(min_value=3, max_value=1000), max_size=5).map(tuple),
+)
+def test_a_job_comes_back_as_it_was(work: Work, names: tuple[str, ...], numbers: int, descriptors: tuple) -> None:
+    """A job is the same for the worker as for the supervisor, whatever its members hold."""
+    job = Job(
+        work=work,
+        uid=numbers,
+        scratch="",
+        promised=names,
+        keep=descriptors,
+        inputs=tuple((name, 3, numbers) for name in names),
+        outputs=names,
+        imports=names,
+        memory_bytes=numbers,
+        coarse_clock=True,
+        seed="00" * 32,
+    )
+    assert parse_job(encode_job(job)) == job
+
+
+def test_a_node_of_two_hundred_ports_fits_a_job() -> None:
+    """Names of full length at two hundred ports each way fit into the one message that a worker reads."""
+    names = tuple(f"{'n' * 60}{number:03}" for number in range(200))
+    job = Job(
+        work=Work.RUN,
+        uid=1,
+        scratch="",
+        promised=(),
+        keep=tuple(range(200)),
+        inputs=tuple((name, 1000, 2**40) for name in names),
+        outputs=names,
+        imports=names,
+    )
+    assert len(encode_job(job)) < MAX_JOB_BYTES
+
+
+def test_ready_is_plain_json() -> None:
+    """What a worker reports of itself is an object of texts."""
+    assert json.loads(encode_ready({"own-uid": "", "no-swap": "why"})) == {"own-uid": "", "no-swap": "why"}
