@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.amd import AT, BEGIN, VEK_END, borrowed_names, fake_amd, pem, sign_report
+from tests.support.vek_agreement import assert_agreement
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, simulated_roots
 from twocvm_verifier.errors import MalformedError, TwoCvmError
@@ -27,6 +28,8 @@ SIMULATED = fake_amd(Product.SIMULATED)
 VERIFIER = SnpVerifier(roots=AMD.roots())
 REPORT = AMD.report()
 VEK = AMD.vcek()
+VLEK = AMD.vlek()
+TURIN_VEK = fake_amd(Product.TURIN).vcek()
 CHAIN = AMD.chain()
 SIMULATED_CHAIN = SIMULATED.chain()
 VERIFIED = VERIFIER.verify(REPORT, vek=VEK, at=AT)
@@ -55,11 +58,11 @@ def test_report_parser_is_total(raw):
 
 
 @PATIENT
-@given(st.one_of(st.binary(max_size=1500), mutated(VEK)))
-def test_vek_parser_is_total(raw):
-    """Any bytes are a VEK certificate or malformed, and nothing else happens."""
+@given(st.one_of(st.binary(max_size=1500), mutated(VEK), mutated(VLEK), mutated(TURIN_VEK), mutated(SIMULATED.vcek())))
+def test_vek_parser_is_total_and_agrees_with_the_library(raw):
+    """Any bytes are malformed, or a VEK certificate in which the library reads the same, and nothing else happens."""
     with suppress(MalformedError):
-        assert parse_vek(raw).tbs in raw
+        assert_agreement(parse_vek(raw), raw)
 
 
 @PATIENT

@@ -17,7 +17,7 @@ from twocvm_verifier.errors import BindingError, ChainError, RevokedError, Signa
 
 from .roots import PSS, SHA384, Issuer, Roots, parse_chain
 from .rules import Rule, enforce
-from .vek import Vek
+from .vek import Vek, VekCertificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +25,20 @@ class VekCase:
     """What the rules of a VEK are asked about.
 
     Attributes:
-        vek: As parsed.
+        certificate: As parsed.
         roots: The trust anchors.
         chain: DER of the intermediate and the root that came with the evidence; None where none did. They are only
             compared with the anchors, never trusted.
     """
 
-    vek: Vek
+    certificate: VekCertificate
     roots: Roots
     chain: tuple[bytes, bytes] | None
+
+    @property
+    def vek(self) -> Vek:
+        """What the certificate says."""
+        return self.certificate.vek
 
     @property
     def issuer(self) -> Issuer:
@@ -53,7 +58,7 @@ class VerifiedVek:
     """A VEK that an accepted intermediate issued.
 
     Attributes:
-        vek: The certificate.
+        vek: What its certificate says.
         issuer: Who issued it.
         simulated: Whether the roots are a simulated platform's.
         not_before: When all three certificates have begun.
@@ -67,13 +72,13 @@ class VerifiedVek:
     not_after: datetime
 
 
-def vek_case(vek: Vek, *, roots: Roots, chain: bytes | None) -> VekCase:
-    """Return the case of `vek`, with the chain that came along in PEM, if any.
+def vek_case(certificate: VekCertificate, *, roots: Roots, chain: bytes | None) -> VekCase:
+    """Return the case of `certificate`, with the chain that came along in PEM, if any.
 
     Raises:
         MalformedError: The chain is not two certificates in PEM.
     """
-    return VekCase(vek=vek, roots=roots, chain=None if chain is None else parse_chain(chain))
+    return VekCase(certificate=certificate, roots=roots, chain=None if chain is None else parse_chain(chain))
 
 
 def verify_vek(case: VekCase) -> VerifiedVek:
@@ -131,8 +136,9 @@ def _verify_product(case: VekCase) -> None:
 
 
 def _verify_signature(case: VekCase) -> None:
+    certificate = case.certificate
     try:
-        case.issuer.public_key.verify(case.vek.signature, case.vek.tbs, PSS, SHA384)
+        case.issuer.public_key.verify(certificate.signature, certificate.tbs, PSS, SHA384)
     except InvalidSignature as error:
         raise SignatureError("VEK_SIGNATURE", "vek: the signature does not verify under its issuer's key") from error
 

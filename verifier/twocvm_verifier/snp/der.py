@@ -88,10 +88,10 @@ class DerReader:
             MalformedError: As `value`; or it is negative, empty or padded.
         """
         content = self.value(INTEGER, field)
-        number = int.from_bytes(content, "big")
-        if not content or content[0] & 0x80 or encode_integer(number)[2:] != content:
+        negative_or_none = not content or content[0] & 0x80
+        if negative_or_none or (len(content) > 1 and not content[0] and not content[1] & 0x80):
             raise MalformedError(self._document, field, "not a canonical non-negative INTEGER")
-        return number
+        return int.from_bytes(content, "big")
 
     def time(self, field: str) -> datetime:
         """Return the next value, a UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 has them, in UTC."""
@@ -106,9 +106,9 @@ class DerReader:
             year += 2000 if year < 50 else 1900
         elif year < 2050:
             raise MalformedError(self._document, field, "want UTCTime before 2050")
-        rest = digits[year_digits:]
+        month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(year_digits, len(digits), 2))
         try:
-            return datetime.strptime(f"{year:04}{rest.decode('ascii')}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError as error:
             raise MalformedError(self._document, field, "not a real time") from error
 

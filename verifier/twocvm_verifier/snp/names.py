@@ -5,7 +5,9 @@ Names and algorithm identifiers are rebuilt and compared whole, never picked apa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from .der import PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, encode, encode_integer, encode_oid
@@ -26,9 +28,14 @@ OID_PRODUCT_NAME: Final = encode_oid(f"{AMD_ARC}.2")
 OID_HWID: Final = encode_oid(f"{AMD_ARC}.4")
 OID_CSP_ID: Final = encode_oid(f"{AMD_ARC}.5")
 
-# Offset in TCB_VERSION of each security patch level, by the last arc of its OID.
-_SPL_LEGACY: Final = {1: 0, 2: 1, 4: 2, 5: 3, 6: 4, 7: 5, 3: 6, 8: 7}
-_SPL_TURIN: Final = {9: 0, 1: 1, 2: 2, 3: 3, 5: 4, 6: 5, 7: 6, 8: 7}
+
+def _spl_offsets(arcs: Sequence[int]) -> Mapping[bytes, int]:
+    return MappingProxyType({encode_oid(f"{AMD_ARC}.3.{arc}"): offset for offset, arc in enumerate(arcs)})
+
+
+# The last arc of each security patch level's OID, in the order in which TCB_VERSION has their bytes.
+_SPL_LEGACY: Final = _spl_offsets((1, 2, 4, 5, 6, 7, 3, 8))
+_SPL_TURIN: Final = _spl_offsets((9, 1, 2, 3, 5, 6, 7, 8))
 
 # docs/spec/simulated.md: what no certificate of AMD's has.
 SIMULATED_MARK_OID: Final = "2.25.162484738496803347589541942800404766721"
@@ -51,10 +58,9 @@ def _pss(*trailer: bytes) -> bytes:
 PSS_ALGORITHMS: Final = frozenset({_pss(), _pss(encode(0xA3, encode_integer(1)))})
 
 
-def spl_offsets(product: Product) -> dict[bytes, int]:
+def spl_offsets(product: Product) -> Mapping[bytes, int]:
     """Return the offset in TCB_VERSION of each security patch level that a VEK of `product` has, by its OID's DER."""
-    offsets = _SPL_TURIN if product is Product.TURIN else _SPL_LEGACY
-    return {encode_oid(f"{AMD_ARC}.3.{arc}"): offset for arc, offset in offsets.items()}
+    return _SPL_TURIN if product is Product.TURIN else _SPL_LEGACY
 
 
 def amd_name(common_name: str) -> bytes:

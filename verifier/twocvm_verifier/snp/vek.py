@@ -1,6 +1,6 @@
 """A VEK certificate (VCEK or VLEK), read byte by byte.
 
-A `Vek` is what the bytes claim; `chain` says whether AMD signed them. Rules, in order:
+A `VekCertificate` is what the bytes claim; `chain` says whether AMD signed them. Rules, in order:
 1. At most 4096 bytes of DER, which are exactly SEQUENCE(tbs, algorithm, BIT STRING of 512 bytes without unused bits):
    nothing signs these three's wrapping, and libraries let unused bits and an outer algorithm of its own pass.
 2. The inner algorithm is one of AMD's two spellings of RSASSA-PSS with SHA-384, and the outer one equals it.
@@ -42,12 +42,10 @@ _P384_SPKI_BYTES: Final = len(_P384_SPKI_PREFIX) - 1 + _P384_POINT_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vek:
-    """A VEK certificate as it claims to be.
+    """What a VEK certificate says of its key; small, because verified ones are kept.
 
     Attributes:
         sha256: Of the whole DER (32 bytes).
-        tbs: What the issuer signs.
-        signature: The issuer's signature (512 bytes).
         issuer: DER of the issuer's Name.
         kind: VCEK or VLEK, from the subject.
         simulated: Whether it says that it is simulated, by name, product and mark alike.
@@ -61,8 +59,6 @@ class Vek:
     """
 
     sha256: bytes
-    tbs: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
     issuer: bytes = field(repr=False)
     kind: VekKind
     simulated: bool
@@ -75,7 +71,22 @@ class Vek:
     public_key: ec.EllipticCurvePublicKey = field(repr=False)
 
 
-def parse_vek(raw: bytes) -> Vek:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VekCertificate:
+    """A VEK certificate as it claims to be.
+
+    Attributes:
+        vek: What it says.
+        tbs: The bytes that its issuer signs.
+        signature: What is said to be the issuer's signature of them (512 bytes).
+    """
+
+    vek: Vek
+    tbs: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def parse_vek(raw: bytes) -> VekCertificate:
     """Return what the certificate claims.
 
     Args:
@@ -101,10 +112,8 @@ def parse_vek(raw: bytes) -> Vek:
     extensions = _parse_extensions(outer)
     product = _parse_product(extensions)
     _require_marks_agree(extensions, product, named_simulated=named_simulated)
-    return Vek(
+    vek = Vek(
         sha256=hashlib.sha256(raw).digest(),
-        tbs=tbs,
-        signature=signature,
         issuer=issuer,
         kind=kind,
         simulated=named_simulated,
@@ -116,6 +125,7 @@ def parse_vek(raw: bytes) -> Vek:
         csp_id=_parse_csp_id(extensions, kind),
         public_key=public_key,
     )
+    return VekCertificate(vek=vek, tbs=tbs, signature=signature)
 
 
 def _parse_outer(raw: bytes) -> tuple[bytes, bytes, bytes]:
