@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
 from tests.support.guest import ANYBODY, LiveGuest, code_of
 from tests.support.manifests import World
 
+from twocvm_guest.service.answers import problem
 from twocvm_guest.service.app import routes
 from twocvm_guest.service.pace import BURST
 from twocvm_guest.tls import Limits
@@ -18,18 +21,11 @@ WORLD = World()
 STRANGER = "participant-7"
 SECRET = "correct-horse-battery-staple"
 
-PUBLIC = {("POST", "/.well-known/2cvm/attest"), ("GET", "/v1/session"), ("PUT", "/v1/manifest")}
-PARTICIPANTS = {
-    ("GET", "/v1/manifest"),
-    ("POST", "/v1/join"),
-    ("GET", "/v1/roster"),
-    ("PUT", "/v1/artifacts/{name}"),
-    ("POST", "/v1/withdraw"),
-    ("GET", "/v1/log"),
-    ("GET", "/v1/outputs/{name}"),
-    ("POST", "/v1/outputs/{name}/ack"),
-    ("GET", "/v1/receipt"),
-}
+PAGE = (Path(__file__).parents[2] / "docs" / "spec" / "session.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `([A-Z]+) (/\S+)` \| ([^|]+?) \|([^|]*)\|", PAGE, re.MULTILINE)
+LIMITS = [(method, path, int(most[1])) for method, path, _, body in ROWS if (most := re.search(r", (\d+) $", body))]
+PUBLIC = {(method, path) for method, path, who, _ in ROWS if who == "everybody"}
+PARTICIPANTS = {(method, path) for method, path, who, _ in ROWS if who != "everybody"}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +45,24 @@ def completed() -> Iterator[LiveGuest]:
 
 def test_routes_are_those_of_the_specification() -> None:
     """There is no route beside those that the specification lists, so nothing to reset, debug or run by hand."""
-    served = {
-        (method, route.path) for route in routes.routes if isinstance(route, APIRoute) for method in route.methods
-    }
-    assert served == PUBLIC | PARTICIPANTS
+    found = [route for route in routes.routes if isinstance(route, APIRoute)]
+    assert {(method, route.path) for route in found for method in route.methods} == PUBLIC | PARTICIPANTS
+    assert len(found) == len(routes.routes) == len(ROWS)
+
+
+@pytest.mark.parametrize(("method", "path", "limit"), LIMITS)
+def test_limits_are_those_of_the_specification(completed: LiveGuest, method: str, path: str, limit: int) -> None:
+    """A body one byte over the limit that the specification states is refused as too large."""
+    with completed.connect("analytics") as client:
+        answer = client.request(method, path.replace("{name}", "model"), data=bytes(limit + 1))
+        assert code_of(answer) == "BODY_TOO_LARGE"
+
+
+def test_example_of_the_specification_is_what_is_answered() -> None:
+    """The refusal that the specification shows is the one that the service makes."""
+    shown = problem("ROSTER_INCOMPLETE")
+    assert bytes(shown.body).decode() in PAGE
+    assert f"content-length: {len(shown.body)}\ncontent-type: {shown.media_type}" in PAGE
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(PARTICIPANTS))
