@@ -11,60 +11,61 @@ ENDED_WELL = "OUTPUT_MISSING"
 
 def test_a_component_sees_its_ports_and_nothing_else() -> None:
     """The whole file system of a component is its own input ports, read-only, and its own output ports."""
-    ran = act("list /in", "list /in/script", more={"other": b"x"})
-    assert set(ran.told("list").split()) == {".", "..", "data"}
-    assert set(act("list /in", more={"other": b"x"}).told("list").split()) == {".", "..", "script", "other"}
-    assert set(act("list /out").told("list").split()) == {".", "..", "report"}
+    seen = act("list /in", "list /in/script", "list /out", more={"other": b"x"}).all_told("list")
+    assert [set(names.split()) for names in seen] == [
+        {".", "..", "script", "other"},
+        {".", "..", "data"},
+        {".", "..", "report"},
+    ]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/etc/passwd",
-        "/proc/self/environ",
-        "/dev/sev-guest",
-        "/dev/null",
-        "/",
-        "/in/../etc/passwd",
-        "/in/script/../../etc/passwd",
-        "/in/script/../../../../proc/1/mem",
-        "/out/report/../../in/../etc/shadow",
-        "../../etc/passwd",
-        "//etc/passwd",
-        "/in/other-port/data",
-    ],
+NOWHERE = (
+    "/etc/passwd",
+    "/proc/self/environ",
+    "/dev/sev-guest",
+    "/dev/null",
+    "/",
+    "/in/../etc/passwd",
+    "/in/script/../../etc/passwd",
+    "/in/script/../../../../proc/1/mem",
+    "/out/report/../../in/../etc/shadow",
+    "../../etc/passwd",
+    "//etc/passwd",
+    "/in/other-port/data",
 )
-def test_no_path_leads_out(path: str) -> None:
+
+
+def test_no_path_leads_out() -> None:
     """Absolute paths, `..`, devices and ports that are not its own lead nowhere."""
-    assert act(f"read {path}").told("read") in {
-        "No such file or directory",
-        "Operation not permitted",
-        "Capabilities insufficient",
-    }
+    ran = act(*(f"read {path}" for path in NOWHERE))
+    assert len(ran.all_told("read")) == len(NOWHERE)
+    assert set(ran.all_told("read")) <= {"No such file or directory", "Operation not permitted", "Is a directory"}
 
 
-@pytest.mark.parametrize(
-    ("command", "word"),
-    [
-        ("append /in/script/data", "append"),
-        ("touch /in/script/data", "touch"),
-        ("unlink /in/script/data", "unlink"),
-        ("mkdir /in/script/more", "mkdir"),
-        ("rename /in/script/data /in/script/else", "rename"),
-        ("rename /in/script/data /out/report/stolen", "rename"),
-        ("rename /out/report/data /in/script/data", "rename"),
-        ("link /in/script/data /out/report/stolen", "link"),
-        ("link /out/report/data /out/report/twice", "link"),
-        ("symlink ../in/script/data /out/report/way-in", "symlink"),
-        ("mkdir /out/port-of-my-own", "mkdir"),
-        ("rename /out/report /out/other", "rename"),
-    ],
+FORBIDDEN = (
+    "append /in/script/data",
+    "touch /in/script/data",
+    "unlink /in/script/data",
+    "mkdir /in/script/more",
+    "rename /in/script/data /in/script/else",
+    "rename /in/script/data /out/report/stolen",
+    "rename /out/report/data /in/script/data",
+    "link /in/script/data /out/report/stolen",
+    "link /out/report/data /out/report/twice",
+    "symlink ../in/script/data /out/report/way-in",
+    "mkdir /out/port-of-my-own",
+    "rename /out/report /out/other",
+    "rename /out/report/data /out/other/data",
 )
-def test_inputs_are_not_changed_and_nothing_is_linked(command: str, word: str) -> None:
+
+
+def test_inputs_are_not_changed_and_nothing_is_linked() -> None:
     """Inputs are not written, removed or moved; nothing is linked or renamed between ports; no port is made up."""
-    ran = act(command)
+    ran = act(*FORBIDDEN, more={"other": b"untouched"}, ports={"report": 100_000})
     assert ran.failure == ""
-    assert ran.told(word) != "ok"
+    answers = [answer for word in {command.split()[0] for command in FORBIDDEN} for answer in ran.all_told(word)]
+    assert len(answers) == len(FORBIDDEN)
+    assert "ok" not in answers
 
 
 @pytest.mark.parametrize(

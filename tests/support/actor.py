@@ -112,9 +112,14 @@ class Ran:
     outputs: Mapping[str, bytes]
 
     def told(self, command: str) -> str:
-        """What the actor's report says of a command; `KeyError` where it says nothing."""
-        lines = dict(line.split(": ", 1) for line in self.outputs["report"].decode().splitlines() if ": " in line)
-        return lines[command]
+        """What the actor's report says of a command that was given once."""
+        (only,) = self.all_told(command)
+        return only
+
+    def all_told(self, command: str) -> list[str]:
+        """What the actor's report says of a command each time that it was given."""
+        lines = self.outputs["report"].decode().splitlines()
+        return [line.partition(": ")[2] for line in lines if line.startswith(f"{command}:")]
 
 
 def item(name: str, content: bytes) -> Item:

@@ -32,6 +32,12 @@ _NAMESPACES: Final = {
     Feature.UTS_NAMESPACE: syscalls.CLONE_NEWUTS,
     Feature.CGROUP_NAMESPACE: syscalls.CLONE_NEWCGROUP,
 }
+# What the kernel says with errors that mean something else elsewhere (unshare(2), user_namespaces(7)).
+_WORDS: Final = {
+    errno.ENOSPC: "the machine's limit on namespaces (/proc/sys/user) is reached",
+    errno.EPERM: "not permitted: the container or the kernel's settings forbid it",
+    errno.ENOSYS: "the kernel has no such call, or it has another number here",
+}
 # The kernel's own bound on descriptors of one process (fs.nr_open).
 _MOST_DESCRIPTORS: Final = 1 << 20
 
@@ -47,7 +53,7 @@ class Notes:
         try:
             action()
         except OSError as error:
-            self.reasons[feature] = error.strerror or type(error).__name__
+            self.reasons[feature] = _WORDS.get(error.errno or 0, error.strerror or type(error).__name__)
             return False
         self.reasons[feature] = ""
         return True
@@ -82,6 +88,7 @@ def enter(notes: Notes, *, uid: int, folders: Folders) -> int:
     notes.attempt(Feature.USER_NAMESPACE, lambda: _own_user_namespace(process))
     process = _leave_namespaces(notes, process, os.geteuid(), folders)
     if not notes.has(Feature.OWN_FOLDERS):
+        notes.reasons.setdefault(Feature.OWN_FOLDERS, "there is no mount namespace")
         folders.use_scratch()
     return os.open("statm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
 
@@ -172,7 +179,7 @@ def _become(uid: int) -> None:
 def _own_user_namespace(process: int) -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        raise OSError(errno.EPERM, "the identity of root could not be given up")
+        raise OSError(errno.EBUSY, "the identity of root could not be given up")
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (("setgroups", "deny"), ("gid_map", f"{gid} {gid} 1"), ("uid_map", f"{uid} {uid} 1")):
         fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=process)

@@ -116,8 +116,10 @@ def scratch_folder(uid: int) -> Iterator[str]:
     """Give a folder in memory that only `uid` may enter, and take it away afterwards with all that is in it."""
     folder = tempfile.mkdtemp(prefix="twocvm-", dir=_SHARED_MEMORY)
     try:
+        # Where this process cannot give the folder away, a worker cannot take the identity either.
         if os.geteuid() == 0:
-            os.chown(folder, uid, uid)
+            with contextlib.suppress(OSError):
+                os.chown(folder, uid, uid)
         yield folder
     finally:
         # Some of what a worker leaves is read-only, also to its owner.

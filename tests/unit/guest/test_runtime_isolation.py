@@ -1,0 +1,113 @@
+"""What the probe reports, here and where the machine gives less; and that runs still work there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.actor import act, isolation
+from tests.support.restricted import said
+
+from twocvm_guest.runtime import process
+from twocvm_guest.runtime.features import Feature
+from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport, new_uid, probe, scratch_folder
+
+NAMESPACES = {f"{kind}-namespace" for kind in ("user", "pid", "ipc", "mount", "network", "uts", "cgroup")}
+TRY = """
+    import json
+    from tests.support.actor import act, isolation
+    ran = act("read /in/script/data", "append /in/script/data", "mkdir /out/more", "times /out/report/data")
+    fails = [act(command).failure for command in ("trap", "write /out/report/data 999999", "mkdir /out/report/more")]
+    missing = {feature.name: feature.reason for feature in isolation().missing}
+    print(json.dumps({"missing": missing, "failure": ran.failure, "fails": fails,
+                      "told": {name: ran.told(name) for name in ("append", "mkdir", "times")}}))
+"""
+
+
+def test_the_probe_names_every_feature() -> None:
+    """Every feature stands in the report once, in the order of the list, with a reason exactly where it is missing."""
+    report = isolation()
+    assert [feature.name for feature in report.features] == [feature.value for feature in Feature]
+    assert all(bool(feature.reason) is not feature.available for feature in report.features)
+    assert report.complete is (not report.missing)
+    assert Feature.NO_SWAP.value not in report.promised
+
+
+def test_a_report_that_lacks_something_says_so() -> None:
+    """What is missing is not promised, and a worker without mounts of its own needs a folder."""
+    report = IsolationReport(
+        features=(
+            FeatureReport(name="own-folders", available=False, reason="there is no mount namespace"),
+            FeatureReport(name="no-new-privileges", available=True, reason=""),
+        )
+    )
+    assert not report.complete
+    assert [feature.name for feature in report.missing] == ["own-folders"]
+    assert report.promised == ("no-new-privileges",)
+    assert not report.has_folders
+
+
+@pytest.mark.parametrize("boot", ["import sys; sys.exit(0)", "raise SystemExit(3)"])
+def test_a_worker_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
+    """Where workers do not even start, every feature is missing, with that reason, and the probe itself ends well."""
+    monkeypatch.setattr(process, "_BOOT", boot)
+    report = probe()
+    assert {feature.name for feature in report.missing} == {feature.value for feature in Feature} - {"no-swap"}
+
+
+def test_without_privileges_only_the_identity_is_missing() -> None:
+    """Run by an ordinary user, workers have everything but an identity of their own, and components run as ever."""
+    found = said("unprivileged", TRY)
+    assert found["missing"] == {"own-uid": "the guest does not run as root"}
+    assert_runs(found)
+
+
+def test_without_namespaces_everything_else_still_holds() -> None:
+    """Where the kernel gives no namespace, each is reported with its reason; limits, filter and ports still hold."""
+    found = said("no-namespaces", TRY)
+    assert set(found["missing"]) == {*NAMESPACES, "own-uid", "own-folders"}
+    assert found["missing"]["mount-namespace"] == "the machine's limit on namespaces (/proc/sys/user) is reached"
+    assert found["missing"]["own-folders"] == "there is no mount namespace"
+    assert_runs(found)
+
+
+def assert_runs(found: dict[str, object]) -> None:
+    """The actor of TRY ran, was refused what it may not do, and its failures had their codes."""
+    assert found["failure"] == ""
+    told = found["told"]
+    assert isinstance(told, dict)
+    assert told.pop("times") == "0.000000000 0.000000000 0.000000000"
+    assert "ok" not in told.values()
+    assert found["fails"] == ["NODE_TRAPPED", "OUTPUT_TOO_LARGE", "OUTPUT_UNEXPECTED"]
+
+
+def test_nothing_is_left_where_a_folder_was_needed() -> None:
+    """The scratch folder of a machine without mount namespaces is private, and gone when the worker is."""
+    left = said(
+        "no-namespaces",
+        """
+        import json, os
+        from pathlib import Path
+        from tests.support.actor import act
+        act("list /in"); act("mkdir /out/report/data"); act("trap")
+        print(json.dumps([name for name in os.listdir("/dev/shm") if name.startswith("twocvm-")]))
+        """,
+    )
+    assert left == []
+
+
+def test_a_scratch_folder_goes_with_all_that_is_in_it() -> None:
+    """A scratch folder is 0700 while it lives, and read-only folders in it do not keep it alive."""
+    with scratch_folder(new_uid()) as name:
+        folder = Path(name)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "in" / "port").mkdir(parents=True)
+        (folder / "in" / "port" / "data").write_bytes(b"secret")
+        (folder / "in" / "port").chmod(0o555)
+        (folder / "in").chmod(0o555)
+    assert not folder.exists()
+
+
+def test_promises_are_kept_by_every_worker() -> None:
+    """A run under a report that promises everything of this machine completes: each worker had all of it."""
+    assert act("list /in").failure == ""
