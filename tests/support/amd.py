@@ -95,6 +95,7 @@ class Authority:
     path_length: int | None = None
     critical_constraints: bool = True
     cert_sign: bool = True
+    crl_sign: bool = False
     salt_bytes: int = 48
     hash_algorithm: hashes.HashAlgorithm = field(default_factory=hashes.SHA384)
     pss: bool = True
@@ -118,7 +119,7 @@ class Authority:
                 x509.BasicConstraints(ca=self.ca, path_length=self.path_length if self.ca else None),
                 critical=self.critical_constraints,
             )
-            .add_extension(_usage(cert_sign=self.cert_sign), critical=True)
+            .add_extension(_usage(cert_sign=self.cert_sign, crl_sign=self.crl_sign), critical=True)
         )
         if self.mark is not None:
             oid = x509.ObjectIdentifier(names.SIMULATED_MARK_OID)
@@ -251,7 +252,8 @@ class FakeAmd:
     def ark_fields(self) -> Authority:
         """Return the root, not yet signed."""
         name = "SIMULATED-ARK" if self.simulated else f"ARK-{self.product}"
-        return Authority(subject=name, issuer=name, key=self.keys.ark, signer=self.keys.ark, mark=self._mark)
+        key = self.keys.ark
+        return Authority(subject=name, issuer=name, key=key, signer=key, crl_sign=True, mark=self._mark)
 
     def ask_fields(self, kind: VekKind = VekKind.VCEK) -> Authority:
         """Return an intermediate, not yet signed."""
@@ -440,7 +442,7 @@ def _x509_name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts])
 
 
-def _usage(*, cert_sign: bool) -> x509.KeyUsage:
+def _usage(*, cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -448,7 +450,7 @@ def _usage(*, cert_sign: bool) -> x509.KeyUsage:
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=cert_sign,
-        crl_sign=not cert_sign,
+        crl_sign=crl_sign,
         encipher_only=False,
         decipher_only=False,
     )

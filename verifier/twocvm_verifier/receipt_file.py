@@ -183,7 +183,7 @@ def verify_receipt(
     in_force = _manifest(file, manifest)
     body = verify_receipt_envelope(file.receipt.envelope, spki_der=file.guest_spki_der)
     evidence = file.receipt.evidence
-    verified = verifier.verify(evidence.report, vek=evidence.vek, at=at, chain=evidence.chain)
+    verified = verifier.verify(evidence.report, vek=evidence.vek, at=at, chain=evidence.chain, crl=evidence.crl)
     appraisal = _appraise(file, body, verified, manifest=in_force, policy=policy, at=at)
     consents = verify_consents(file.consents, in_force)
     log = verify_log(

@@ -29,7 +29,7 @@ from .codes.table import (
     UNSUPPORTED,
     WRONG_STATE,
 )
-from .errors import AppraisalError, BindingError, NotFoundError, TwoCvmError, UnsupportedError
+from .errors import AppraisalError, BindingError, NotFoundError, StaleError, TwoCvmError, UnsupportedError
 from .strictjson import Json
 
 SCHEMA: Final = "twocvm/appraisal/v1"
@@ -126,9 +126,9 @@ class CollateralUse:
     """One piece of collateral that the judgement rests on.
 
     Attributes:
-        kind: `vcek`, `vlek`, `ask`, `asvk`, `ark`.
+        kind: `vcek`, `vlek`, `ask`, `asvk`, `ark`, `crl`.
         sha256: Of its DER (32 bytes).
-        source: Where it came from: `evidence`, `shipped` or `simulated root`.
+        source: Where it came from: `evidence`, `store`, `shipped` or `simulated root`.
         not_after: Until when it is valid.
     """
 
@@ -220,6 +220,7 @@ class Appraisal:
         Raises:
             BindingError: The finding that decides says: not authentic.
             NotFoundError: Collateral that the policy demands is missing.
+            StaleError: It is there, and too old.
             AppraisalError: Authentic, and not acceptable; holds every finding.
             UnsupportedError: The manifest demands what this version cannot check.
         """
@@ -284,7 +285,7 @@ def _refusal(findings: tuple[Check, ...]) -> TwoCvmError:
     if status == NOT_AUTHENTIC:
         return BindingError(check.code, detail)
     if status == CANNOT_JUDGE:
-        return NotFoundError(check.code, detail)
+        return (NotFoundError if check.code.endswith("_MISSING") else StaleError)(check.code, detail)
     if status == UNSUPPORTED:
         return UnsupportedError(check.code, detail)
     return AppraisalError(findings)

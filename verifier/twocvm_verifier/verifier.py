@@ -13,10 +13,11 @@ from typing import Final
 
 from cachetools import LRUCache
 
+from .clock import require_utc
 from .snp.chain import VerifiedVek, vek_case, verify_vek
 from .snp.examination import Examination, examine_report
 from .snp.report import parse_report
-from .snp.revocation import PREFER, CrlUse
+from .snp.revocation import PREFER, CrlStore, CrlUse
 from .snp.roots import Roots
 from .snp.vek import parse_vek
 from .snp.verify import VerifiedReport, verify_report
@@ -30,16 +31,19 @@ class SnpVerifier:
 
     Args:
         roots: The trust anchors: `amd_roots()`, or `simulated_roots(pem)` where a simulated platform is meant.
-        crls: `PREFER`, or `Unchecked(reason)` to say that revocation is not asked about.
+        crls: How revocation is asked about: `Crls(mode=..., held=...)`, or `Unchecked(reason)` where it is not.
     """
 
     def __init__(self, *, roots: Roots, crls: CrlUse = PREFER) -> None:
         self.roots = roots
         self.crls = crls
+        self._crls = CrlStore(roots=roots, use=crls)
         self._veks: LRUCache[bytes, VerifiedVek] = LRUCache(maxsize=MAX_CACHED_VEKS)
         self._lock = threading.Lock()
 
-    def verify(self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None) -> VerifiedReport:
+    def verify(
+        self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
+    ) -> VerifiedReport:
         """Verify that an AMD chip signed `report`.
 
         Args:
@@ -47,15 +51,21 @@ class SnpVerifier:
             vek: DER of the VCEK or VLEK.
             at: When the chain must be valid (aware, UTC).
             chain: PEM of ASK or ASVK and ARK, where the evidence brings them; compared with the roots, never trusted.
+            crl: DER of the root's revocation list, where the evidence brings one; kept where it is authentic.
 
         Raises:
-            TwoCvmError: For every other input; `MalformedError` where bytes are not what they claim, and a
-                `VerificationError` where they are not authentic.
+            TwoCvmError: For every other input; `MalformedError` where bytes are not what they claim, a
+                `VerificationError` where they are not authentic, and a `CollateralError` where a revocation list is
+                required and none can be used.
         """
         parsed = parse_report(report)
-        return verify_report(parsed, vek=self._verified_vek(vek, chain), at=at, crls=self.crls)
+        verified = self._verified_vek(vek, chain)
+        revocation = self._crls.judge(verified.issuer, at=require_utc(at), brought=crl)
+        return verify_report(parsed, vek=verified, at=at, revocation=revocation)
 
-    def examine(self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None) -> Examination:
+    def examine(
+        self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
+    ) -> Examination:
         """Ask every rule, so that all that is wrong is seen; slower, and without the cache.
 
         Args:
@@ -63,12 +73,13 @@ class SnpVerifier:
             vek: As `verify`.
             at: As `verify`.
             chain: As `verify`.
+            crl: As `verify`.
 
         Raises:
             MalformedError: Bytes are not what they claim, so that no rule can be asked.
         """
         case = vek_case(parse_vek(vek), roots=self.roots, chain=chain)
-        return examine_report(parse_report(report), case=case, at=at, crls=self.crls)
+        return examine_report(parse_report(report), case=case, at=at, crls=self._crls, crl=crl)
 
     def _verified_vek(self, vek: bytes, chain: bytes | None) -> VerifiedVek:
         # The chain is part of the key: it can only make a verification fail, and must do so every time.

@@ -123,6 +123,11 @@ def test_every_rule_holds_for_root_and_intermediate(which, wrong, said):
     assert refusal(**certificates) == said
 
 
+def test_a_root_must_be_one_that_signs_lists():
+    """RFC 5280, 6.3.3: a root whose key usage leaves revocation lists out could revoke nothing."""
+    assert refusal(ark=replace(MILAN.ark_fields(), crl_sign=False).der(), ask=MILAN.ask()) == "key usage"
+
+
 def test_intermediate_of_another_root_is_refused():
     """AMD's names under another key do not hang from this root."""
     assert refusal(ark=MILAN.ark(), ask=borrowed_names().ask()) == "signature"

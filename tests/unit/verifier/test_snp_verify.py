@@ -32,7 +32,7 @@ from twocvm_verifier.errors import (
 from twocvm_verifier.snp.der import IA5_STRING, encode, encode_integer
 from twocvm_verifier.snp.names import VekKind, amd_name
 from twocvm_verifier.snp.product import Product
-from twocvm_verifier.snp.revocation import PREFER
+from twocvm_verifier.snp.revocation import NoCrl
 from twocvm_verifier.verifier import MAX_CACHED_VEKS
 
 HARDWARE = [Product.MILAN, Product.GENOA, Product.TURIN]
@@ -62,7 +62,8 @@ def test_reports_signed_by_a_vcek_verify(product, version):
     assert verified.valid_until == VEK_END
     assert verified.roots_simulated == (product is Product.SIMULATED)
     assert verified.tcb("reported_tcb").microcode == 0xDB
-    assert verified.crls is PREFER
+    assert isinstance(verified.revocation, NoCrl)
+    assert (verified.revocation.code, verified.revocation.required) == ("CRL_MISSING", False)
 
 
 @pytest.mark.parametrize("product", HARDWARE)
@@ -75,20 +76,21 @@ def test_reports_signed_by_a_vlek_verify(product):
 
 
 def test_nothing_that_decides_has_a_default():
-    """Roots, VEK and time are always said; only `crls` and the compared `chain` may be left out."""
+    """Roots, VEK and time are always said; only `crls`, and what evidence may bring, may be left out."""
     defaults = {
         name
         for function in (SnpVerifier.__init__, SnpVerifier.verify, SnpVerifier.examine)
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
-    assert defaults == {"crls", "chain"}
+    assert defaults == {"crls", "chain", "crl"}
 
 
 def test_unchecked_revocation_is_carried_along():
     """What the caller said about CRLs is in the verified report."""
     why = Unchecked("no CRL in this test")
-    assert SnpVerifier(roots=MILAN.roots(), crls=why).verify(MILAN.report(), vek=MILAN.vcek(), at=AT).crls == why
+    verified = SnpVerifier(roots=MILAN.roots(), crls=why).verify(MILAN.report(), vek=MILAN.vcek(), at=AT)
+    assert verified.revocation == why
 
 
 def test_own_roots_are_never_amds():

@@ -18,6 +18,7 @@ MADE_IN = {
     "Manifest": {f"{VERIFIER}/manifest/parse.py"},
     "Roots": {f"{VERIFIER}/snp/roots.py"},
     "Roster": {f"{VERIFIER}/manifest/roster.py"},
+    "VerifiedCrl": {f"{VERIFIER}/snp/crl.py"},
     "VerifiedLog": {f"{VERIFIER}/eventlog.py"},
     "VerifiedReceipt": {f"{VERIFIER}/receipt_file.py"},
     "VerifiedReport": {f"{VERIFIER}/snp/verify.py"},

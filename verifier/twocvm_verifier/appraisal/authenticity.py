@@ -12,16 +12,15 @@ from twocvm_verifier.result import Check, CollateralUse, Level, Status
 from twocvm_verifier.snp.chain import VEK_RULES
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.report import HOST_VMPL, Report
+from twocvm_verifier.snp.revocation import FoundCrl
 from twocvm_verifier.snp.rules import Outcome
 from twocvm_verifier.snp.tcb import layout
 from twocvm_verifier.snp.vek import Vek
-from twocvm_verifier.snp.verify import REPORT_RULES, TCB_FIELDS, VerifiedReport
+from twocvm_verifier.snp.verify import REPORT_RULES, REVOCATION, TCB_FIELDS, VerifiedReport
 from twocvm_verifier.strictjson import Json
-from twocvm_verifier.unchecked import Unchecked
 
-from .build import judged, skipped, warned
+from .build import judged, warned
 
-REVOCATION: Final = "snp.chain.revocation"
 SIMULATED: Final = "snp.chain.simulated"
 
 _HEX_FIELDS: Final = (
@@ -44,7 +43,7 @@ _NOT_AFTER: Final = "snp.chain.not_after"
 _PROVED: Final = tuple(
     Check(id=rule.id, status=Status.PASS, code=rule.code, level=Level.AL1, expected="", actual="", detail="")
     for rule in (*VEK_RULES, *REPORT_RULES)
-    if rule.id not in (_NOT_BEFORE, _NOT_AFTER)
+    if rule.id not in (_NOT_BEFORE, _NOT_AFTER, REVOCATION)
 )
 
 
@@ -79,18 +78,12 @@ def proved_checks(verified: VerifiedReport, *, at: datetime) -> tuple[Check, ...
     )
 
 
-def rest_checks(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> tuple[Check, ...]:
-    """Return how revocation and simulation stand where nothing is about to be released.
-
-    Args:
-        verified: The report.
-        max_crl_age_seconds: The policy's word on CRLs.
-    """
-    revocation = _revocation(verified, max_crl_age_seconds)
+def simulation_checks(verified: VerifiedReport) -> tuple[Check, ...]:
+    """Return the warning that evidence at rest gets where its platform is simulated."""
     if not verified.roots_simulated:
-        return (revocation,)
+        return ()
     detail = "a simulated platform: nothing protects this guest"
-    return (revocation, warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail))
+    return (warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail),)
 
 
 def platform_of(*, simulated: bool) -> str:
@@ -120,7 +113,7 @@ def facts_of(report: Report, vek: Vek) -> Mapping[str, Json]:
 
 
 def collateral_of(verified: VerifiedReport) -> tuple[CollateralUse, ...]:
-    """Return the certificates that the verification rests on."""
+    """Return the certificates that the verification rests on, and the revocation list."""
     vek, issuer = verified.vek.vek, verified.vek.issuer
     source = "simulated root" if verified.roots_simulated else "shipped"
     intermediate = "ask" if vek.kind is VekKind.VCEK else "asvk"
@@ -128,7 +121,15 @@ def collateral_of(verified: VerifiedReport) -> tuple[CollateralUse, ...]:
         CollateralUse(kind=vek.kind.lower(), sha256=vek.sha256, source="evidence", not_after=vek.not_after),
         CollateralUse(kind=intermediate, sha256=issuer.sha256, source=source, not_after=issuer.not_after),
         CollateralUse(kind="ark", sha256=issuer.ark_sha256, source=source, not_after=issuer.ark_not_after),
+        *_crl_of(verified),
     )
+
+
+def _crl_of(verified: VerifiedReport) -> tuple[CollateralUse, ...]:
+    if not isinstance(verified.revocation, FoundCrl):
+        return ()
+    crl = verified.revocation.verified.crl
+    return (CollateralUse(kind="crl", sha256=crl.sha256, source=verified.revocation.source, not_after=crl.next_update),)
 
 
 def _check(outcome: Outcome) -> Check:
@@ -141,12 +142,3 @@ def _check(outcome: Outcome) -> Check:
     return Check(
         id=outcome.id, status=status, code=outcome.code, level=Level.AL1, expected="", actual="", detail=detail
     )
-
-
-def _revocation(verified: VerifiedReport, max_crl_age_seconds: int | Unchecked) -> Check:
-    for said in (verified.crls, max_crl_age_seconds):
-        if isinstance(said, Unchecked):
-            return skipped(REVOCATION, "CRL_MISSING", Level.AL1, unchecked=said, actual="none")
-    until = format_time(verified.valid_until)
-    detail = f"no CRL is at hand, so a certificate that was revoked passes until {until}"
-    return warned(REVOCATION, "CRL_MISSING", Level.AL1, detail=detail)

@@ -6,7 +6,7 @@ Rules, in order; all are asked and all are listed:
 3. A simulated platform needs the manifest's word beside the verifier's simulated roots.
 4. A manifest that names ledgers is refused: this version cannot look into one.
 5. All 64 bytes of REPORT_DATA are those that the caller rebuilt; HOST_DATA is zero or the manifest's hash.
-6. A CRL is at hand, or the policy says why none is asked for.
+6. A CRL is at hand that is recent enough, or the policy says why none is asked for.
 7. The levels that the policy requires are proved.
 """
 
@@ -22,11 +22,12 @@ from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
-from .authenticity import REVOCATION, proved_checks
+from .authenticity import proved_checks
 from .build import judged, skipped
 from .conclusion import conclude
 from .demands import MANIFEST, demands_of_platform, demands_of_policy
 from .fields import check_demands
+from .revocation import check_revocation
 
 _ZERO_HOST_DATA: Final = bytes(32)
 
@@ -63,7 +64,7 @@ def appraise_guest(
         raise ValueError("want 64 bytes of report data and a manifest's hash of 32 bytes")
     checks = (
         *proved_checks(verified, at=at),
-        _revocation(policy),
+        check_revocation(verified, policy.max_crl_age_seconds, at=at, for_release=True),
         *check_demands(demands_of_policy(policy), verified),
         *check_demands(demands_of_platform(platform), verified),
         _simulation(platform, verified),
@@ -72,20 +73,6 @@ def appraise_guest(
         _host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
     return conclude(verified, checks, policy=policy, at=at, simulation_allowed=platform.simulated, for_release=True)
-
-
-def _revocation(policy: Policy) -> Check:
-    if isinstance(policy.max_crl_age_seconds, Unchecked):
-        return skipped(REVOCATION, "CRL_MISSING", Level.AL1, unchecked=policy.max_crl_age_seconds, actual="none")
-    return judged(
-        REVOCATION,
-        "CRL_MISSING",
-        Level.AL1,
-        holds=False,
-        expected=f"a CRL of at most {policy.max_crl_age_seconds} seconds",
-        actual="none",
-        detail="no CRL is at hand, and the policy demands one for a release",
-    )
 
 
 def _simulation(platform: Platform, verified: VerifiedReport) -> Check:

@@ -14,10 +14,11 @@ from twocvm_verifier.result import Appraisal, Level, LevelProof
 from twocvm_verifier.snp.examination import Examination
 from twocvm_verifier.snp.verify import VerifiedReport
 
-from .authenticity import checks_of_outcomes, facts_of, platform_of, proved_checks, rest_checks
+from .authenticity import checks_of_outcomes, facts_of, platform_of, proved_checks, simulation_checks
 from .conclusion import conclude
 from .demands import demands_of_policy
 from .fields import check_demands
+from .revocation import check_revocation
 
 
 def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appraisal:
@@ -38,7 +39,8 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
         raise TypeError("only a verified report can be appraised")
     checks = (
         *proved_checks(verified, at=at),
-        *rest_checks(verified, policy.max_crl_age_seconds),
+        check_revocation(verified, policy.max_crl_age_seconds, at=at, for_release=False),
+        *simulation_checks(verified),
         *check_demands(demands_of_policy(policy), verified),
     )
     return conclude(verified, checks, policy=policy, at=at, simulation_allowed=False, for_release=False)

@@ -15,6 +15,10 @@ def _not_authentic(meaning: str, spec: str) -> Code:
     return Code(exit_status=NOT_AUTHENTIC, http_status=500, meaning=meaning, spec=spec)
 
 
+def _cannot_judge(meaning: str, spec: str) -> Code:
+    return Code(exit_status=CANNOT_JUDGE, http_status=500, meaning=meaning, spec=spec)
+
+
 def _refused(meaning: str, spec: str) -> Code:
     return Code(exit_status=REFUSED, http_status=500, meaning=meaning, spec=spec)
 
@@ -27,6 +31,10 @@ CODES: Final[dict[str, Code]] = {
     "MALFORMED_CHAIN": malformed(
         "The chain is not two PEM certificates, ASK or ASVK and then ARK. Pass what AMD or the platform gave.",
         _VCEK,
+    ),
+    "MALFORMED_CRL": malformed(
+        "The bytes are not the exact DER of a revocation list of AMD's. Fetch it again.",
+        "RFC 5280, 5.1",
     ),
     "MALFORMED_POLICY": malformed(
         "The policy breaks a rule of its format; every problem is listed. Mend the file.",
@@ -72,6 +80,14 @@ CODES: Final[dict[str, Code]] = {
         "The report names another chip than its VCEK. The certificate belongs to another machine.",
         _ABI,
     ),
+    "CRL_ISSUER_UNKNOWN": _not_authentic(
+        "No accepted root has the name of the revocation list's issuer: a simulated platform's list, or a forgery.",
+        "RFC 5280, 6.3.3",
+    ),
+    "CRL_SIGNATURE": _not_authentic(
+        "The revocation list was not signed by the root that it names: it was changed, or is a forgery.",
+        "RFC 5280, 6.3.3",
+    ),
     "PRODUCT_MISMATCH": _not_authentic(
         "Report, VEK and issuer are not of one product. The certificate belongs to another machine, or is forged.",
         _ABI,
@@ -108,17 +124,25 @@ CODES: Final[dict[str, Code]] = {
         "The report's TCB is not the one that its VEK was made for. Fetch the VEK of REPORTED_TCB.",
         _VCEK,
     ),
-    "CRL_MISSING": Code(
-        exit_status=CANNOT_JUDGE,
-        http_status=500,
-        meaning="A release needs a CRL that is new enough. Get one, or say in the policy why none is asked for.",
-        spec=_HERE,
+    "CRL_MISSING": _cannot_judge(
+        "A release needs a revocation list. Fetch one, or say in the policy why none is asked for.",
+        _HERE,
     ),
-    "VEK_MISSING": Code(
-        exit_status=CANNOT_JUDGE,
-        http_status=500,
-        meaning="The report cannot be judged without the certificate of its key. Pass it with --vek.",
-        spec=_VCEK,
+    "CRL_NOT_YET_VALID": _cannot_judge(
+        "The revocation list is of later than the time that is judged at. Look at the clock, or at --at.",
+        _HERE,
+    ),
+    "CRL_ROLLED_BACK": _cannot_judge(
+        "A revocation list was offered in the place of a newer one that has ended. Fetch the current one.",
+        _HERE,
+    ),
+    "CRL_STALE": _cannot_judge(
+        "The newest revocation list has ended, or is older than the policy accepts. Fetch the current one.",
+        _HERE,
+    ),
+    "VEK_MISSING": _cannot_judge(
+        "The report cannot be judged without the certificate of its key. Pass it with --vek.",
+        _VCEK,
     ),
     "ABI_REFUSED": _refused(
         "The guest's policy demands an ABI version that is not acceptable. Launch the guest with another policy.",

@@ -58,7 +58,9 @@ class ManifestState(StrEnum):
 class ReportVerifier(Protocol):
     """What verifies a report; `SnpVerifier` is one."""
 
-    def verify(self, report: bytes, /, *, vek: bytes, at: datetime, chain: bytes | None = None) -> VerifiedReport:
+    def verify(
+        self, report: bytes, /, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
+    ) -> VerifiedReport:
         """Return the report as verified, or raise a `TwoCvmError`."""
         ...
 
@@ -220,7 +222,9 @@ def _judge(
     # What is malformed is said before what is not authentic, and that before what is not acceptable.
     parse_report(evidence.report)
     claims.require_equal(evidence.claims)
-    verified = expectation.verifier.verify(evidence.report, vek=evidence.vek, chain=evidence.chain, at=at)
+    verified = expectation.verifier.verify(
+        evidence.report, vek=evidence.vek, chain=evidence.chain, crl=evidence.crl, at=at
+    )
     appraisal = appraise_guest(
         verified,
         policy=expectation.policy,

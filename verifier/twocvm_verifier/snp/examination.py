@@ -10,7 +10,7 @@ from twocvm_verifier.errors import TwoCvmError
 
 from .chain import VEK_RULES, VekCase, verify_vek
 from .report import Report
-from .revocation import CrlUse
+from .revocation import CrlStore
 from .rules import Outcome, examine, not_asked
 from .vek import Vek
 from .verify import REPORT_RULES, ReportCase, VerifiedReport, verify_report
@@ -38,21 +38,23 @@ class Examination:
         return next((outcome.error for outcome in self.outcomes if outcome.error is not None), None)
 
 
-def examine_report(report: Report, *, case: VekCase, at: datetime, crls: CrlUse) -> Examination:
+def examine_report(report: Report, *, case: VekCase, at: datetime, crls: CrlStore, crl: bytes | None) -> Examination:
     """Ask every rule that can be asked.
 
     Args:
         report: As parsed.
         case: The VEK, the trust anchors and the chain that came along.
         at: When the chain must be valid (aware, UTC).
-        crls: How revocation is treated.
+        crls: The revocation lists at hand, and how revocation is asked about.
+        crl: The list that came along, as DER.
     """
     of_vek = examine(VEK_RULES, case)
     if any(outcome.error for outcome in of_vek):
         rest = not_asked(REPORT_RULES, "the VEK is not verified, so it can say nothing about the report")
         return Examination(report=report, vek=case.vek, verified=None, outcomes=of_vek + rest)
     vek = verify_vek(case)
-    of_report = examine(REPORT_RULES, ReportCase(report=report, vek=vek, at=require_utc(at)))
+    revocation = crls.judge(vek.issuer, at=require_utc(at), brought=crl)
+    of_report = examine(REPORT_RULES, ReportCase(report=report, vek=vek, at=require_utc(at), revocation=revocation))
     broken = any(outcome.error for outcome in of_report)
-    verified = None if broken else verify_report(report, vek=vek, at=at, crls=crls)
+    verified = None if broken else verify_report(report, vek=vek, at=at, revocation=revocation)
     return Examination(report=report, vek=case.vek, verified=verified, outcomes=of_vek + of_report)

@@ -4,7 +4,8 @@ Evidence never adds one. There are two doors: `amd_roots`, whose bytes are pinne
 for whoever means to accept a simulated platform and says so. Rules for each certificate, in order:
 1. Its Name, and its issuer's, are AMD's for its place (or the simulated ones), compared whole.
 2. RSA of 4096 bits with exponent 65537; RSASSA-PSS with SHA-384, MGF1 of SHA-384, 48 bytes of salt.
-3. A certificate authority that may sign certificates; the intermediate with a path length of 0.
+3. A certificate authority that may sign certificates; the intermediate with a path length of 0, and the root one that
+   may sign revocation lists too.
 4. The root signs itself and the intermediate.
 5. The simulated mark stands on all simulated certificates and on no other.
 """
@@ -57,7 +58,9 @@ class Issuer:
         kind: Which kind of VEK.
         name: DER of its Name, as a VEK's issuer has it.
         public_key: RSA-4096.
+        serial_number: By which its root would revoke it.
         sha256: Of its DER (32 bytes).
+        ark_public_key: Its root's key, RSA-4096, which also signs revocation lists.
         ark_sha256: Of its root's DER (32 bytes).
         not_before: When both have begun.
         not_after: Its own end of validity.
@@ -68,7 +71,9 @@ class Issuer:
     kind: VekKind
     name: bytes = field(repr=False)
     public_key: rsa.RSAPublicKey = field(repr=False)
+    serial_number: int
     sha256: bytes
+    ark_public_key: rsa.RSAPublicKey = field(repr=False)
     ark_sha256: bytes
     not_before: datetime
     not_after: datetime
@@ -212,7 +217,9 @@ def _verify_hierarchy(hierarchy: Hierarchy) -> list[Issuer]:
                 kind=kind,
                 name=name,
                 public_key=_rsa_key(certificate),
+                serial_number=certificate.serial_number,
                 sha256=hashlib.sha256(der).digest(),
+                ark_public_key=key,
                 ark_sha256=hashlib.sha256(hierarchy.ark).digest(),
                 not_before=max(certificate.not_valid_before_utc, ark.not_valid_before_utc),
                 not_after=certificate.not_valid_after_utc,
@@ -236,8 +243,9 @@ def _verify_authority(der: bytes, *, name: bytes, issuer: bytes, path_length: in
         raise ChainError("CHAIN_CERTIFICATE", "name: got another, want the one of an authority of AMD's")
     if not (constraints.critical and constraints.value.ca and constraints.value.path_length == path_length):
         raise ChainError("CHAIN_CERTIFICATE", f"basic constraints: want an authority of path length {path_length}")
-    if not (usage.critical and usage.value.key_cert_sign):
-        raise ChainError("CHAIN_CERTIFICATE", "key usage: want one that signs certificates")
+    is_root = path_length is None
+    if not (usage.critical and usage.value.key_cert_sign and usage.value.crl_sign >= is_root):
+        raise ChainError("CHAIN_CERTIFICATE", "key usage: want one that signs certificates, and a root lists as well")
     if any(extension.critical and extension.oid not in _CRITICAL_OIDS for extension in certificate.extensions):
         raise ChainError("CHAIN_CERTIFICATE", "extensions: one is critical that this version does not know")
     return certificate

@@ -7,6 +7,7 @@ Rules, in order; each is asked of the bytes as received:
 4. REPORTED_TCB is the VEK's, component by component, and no TCB has a reserved byte set.
 5. The ECDSA P-384 signature over bytes 0x000..0x29F verifies.
 6. All certificates of the chain are valid at the given time.
+7. No revocation list at hand has the issuer in it, and there is one where the caller requires one (`revocation`).
 
 Nothing here judges what the report says: see `appraisal`.
 """
@@ -29,7 +30,7 @@ from .chain import VerifiedVek
 from .names import VekKind
 from .product import Product, product_of_cpuid
 from .report import SIGNED_BY_NONE, SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNED_BYTES, Report
-from .revocation import CrlUse
+from .revocation import FoundCrl, NotRevoked, Revocation, require_not_revoked
 from .rules import Rule, enforce
 from .tcb import Tcb, parse_tcb, require_tcb_layout
 
@@ -46,11 +47,13 @@ class ReportCase:
         report: As parsed.
         vek: The verified VEK that came along.
         at: When the chain must be valid (aware, UTC).
+        revocation: What the lists at hand say of the VEK's issuer.
     """
 
     report: Report
     vek: VerifiedVek
     at: datetime
+    revocation: Revocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +63,12 @@ class VerifiedReport:
     Attributes:
         report: What the chip says.
         vek: The key that signed, its issuer and its product.
-        crls: How revocation was treated.
+        revocation: How revocation stands: the list that counts, or why there is none.
     """
 
     report: Report
     vek: VerifiedVek
-    crls: CrlUse
+    revocation: NotRevoked
 
     @property
     def product(self) -> Product:
@@ -79,7 +82,9 @@ class VerifiedReport:
 
     @property
     def valid_until(self) -> datetime:
-        """When the first certificate of the chain ends."""
+        """When the first certificate of the chain ends, or the revocation list that was used."""
+        if isinstance(self.revocation, FoundCrl):
+            return min(self.vek.not_after, self.revocation.verified.crl.next_update)
         return self.vek.not_after
 
     def tcb(self, field: str) -> Tcb:
@@ -87,14 +92,14 @@ class VerifiedReport:
         return parse_tcb(getattr(self.report, field), product=self.product, field=field)
 
 
-def verify_report(report: Report, *, vek: VerifiedVek, at: datetime, crls: CrlUse) -> VerifiedReport:
+def verify_report(report: Report, *, vek: VerifiedVek, at: datetime, revocation: Revocation) -> VerifiedReport:
     """Verify that the chip whose key is `vek` signed `report`.
 
     Args:
         report: As parsed; `report.raw` (1184 bytes) is what is verified.
         vek: Already verified up to an accepted root.
         at: When the chain must be valid (aware, UTC).
-        crls: How revocation is treated; kept for the result.
+        revocation: What the lists at hand say of the VEK's issuer (`CrlStore.judge`).
 
     Returns:
         The same report, now of the type that `appraise` accepts.
@@ -103,11 +108,13 @@ def verify_report(report: Report, *, vek: VerifiedVek, at: datetime, crls: CrlUs
         BindingError: Report and VEK are of different products, chips, TCBs or kinds, or a TCB is of no such product.
         SignatureError: The report is not signed, or its signature does not verify.
         ChainError: The chain is not valid at `at`.
+        RevokedError: The VEK's issuer was revoked.
+        CollateralError: A revocation list is required, and none can be used.
 
     Spec: SNP ABI 56860 r1.58, 7.3; VCEK 57230 r0.51, 3.1.
     """
-    enforce(REPORT_RULES, ReportCase(report=report, vek=vek, at=require_utc(at)))
-    return VerifiedReport(report=report, vek=vek, crls=crls)
+    enforce(REPORT_RULES, ReportCase(report=report, vek=vek, at=require_utc(at), revocation=revocation))
+    return VerifiedReport(report=report, vek=vek, revocation=require_not_revoked(revocation))
 
 
 def _verify_signed(case: ReportCase) -> None:
@@ -169,6 +176,11 @@ def _verify_not_after(case: ReportCase) -> None:
         raise ChainError("CHAIN_EXPIRED", f"chain: valid until {format_time(case.vek.not_after)}")
 
 
+def _verify_revocation(case: ReportCase) -> None:
+    require_not_revoked(case.revocation)
+
+
+REVOCATION: Final = "snp.chain.revocation"
 _SIGNED: Final = "snp.report.signed"
 
 REPORT_RULES: Final = (
@@ -181,4 +193,5 @@ REPORT_RULES: Final = (
     Rule(id="snp.report.signature", code="REPORT_SIGNATURE", verify=_verify_signature, needs=(_SIGNED,)),
     Rule(id="snp.chain.not_before", code="CHAIN_NOT_YET_VALID", verify=_verify_not_before),
     Rule(id="snp.chain.not_after", code="CHAIN_EXPIRED", verify=_verify_not_after),
+    Rule(id=REVOCATION, code="CRL_MISSING", verify=_verify_revocation),
 )
