@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 
 import pytest
 import requests
 from tests.support.attested_guest import policy
 from tests.support.guest import Client, LiveGuest, ScriptedWorkers, SteeredClock, code_of, digest_field
 from tests.support.manifests import AT, World
+from tests.support.memory_files import MemoryFiles
 
 from twocvm_guest.serve import TICK_SECONDS
 from twocvm_guest.session.dues import RECEIPT_SECONDS
@@ -50,15 +50,10 @@ def verified_receipt(client: Client) -> VerifiedReceipt:
     return receipt
 
 
-def memory_files() -> list[str]:
-    """Return the memory files that this process has open under names of the world's items and outputs."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found.append(os.readlink(entry))
-        except FileNotFoundError:
-            continue
-    return [link for link in found if link.startswith(("/memfd:records", "/memfd:model", "/memfd:evalu"))]
+@pytest.fixture
+def kept() -> MemoryFiles:
+    """Return what the process comes to hold in memory files during a test."""
+    return MemoryFiles()
 
 
 def test_outputs_go_to_their_recipients_alone() -> None:
@@ -82,11 +77,11 @@ def test_outputs_go_to_their_recipients_alone() -> None:
                 assert body.other_outputs == (foreign,)
 
 
-def test_items_are_gone_when_the_run_has_ended() -> None:
+def test_items_are_gone_when_the_run_has_ended(kept: MemoryFiles) -> None:
     """A completed guest keeps outputs and no input."""
     with LiveGuest(WORLD) as guest:
         guest.released().wait_for("completed")
-        assert not [link for link in memory_files() if link.startswith("/memfd:records")]
+        assert kept.names() == ["evaluation", "model"]
 
 
 def test_nothing_is_served_before_everything_is_sealed() -> None:
@@ -109,7 +104,7 @@ def test_nothing_is_served_before_everything_is_sealed() -> None:
         assert workers.runs == 1
 
 
-def test_guest_ends_when_nobody_is_owed_anything() -> None:
+def test_guest_ends_when_nobody_is_owed_anything(kept: MemoryFiles) -> None:
     """After the last acknowledgement outputs are gone, and after the last receipt the guest is wiped and ends."""
     with LiveGuest(WORLD) as guest:
         guest.released().wait_for("completed")
@@ -123,10 +118,10 @@ def test_guest_ends_when_nobody_is_owed_anything() -> None:
                     client.accepted(client.send("POST", f"/v1/outputs/{output}/ack", {}))
         assert guest.ended()
         assert guest.state == "wiped"
-        assert memory_files() == []
+        assert kept.names() == []
 
 
-def test_outputs_are_wiped_when_all_have_acknowledged() -> None:
+def test_outputs_are_wiped_when_all_have_acknowledged(kept: MemoryFiles) -> None:
     """Who asks for an output after everybody has acknowledged is told that it is gone; its receipt is still there."""
     with LiveGuest(WORLD) as guest:
         guest.released().wait_for("completed")
@@ -135,7 +130,7 @@ def test_outputs_are_wiped_when_all_have_acknowledged() -> None:
                 client.accepted(client.send("POST", f"/v1/outputs/{output}/ack", {}))
         with guest.connect(RECIPIENT) as client:
             assert code_of(client.get("/v1/outputs/model")) == "OUTPUT_WIPED"
-            assert memory_files() == []
+            assert kept.names() == []
             assert verified_receipt(client).body.outcome is Outcome.COMPLETED
 
 
@@ -157,12 +152,12 @@ def test_receipt_is_the_same_each_time() -> None:
     ids=["a node fails", "the runtime breaks", "an output is longer than the manifest allows"],
 )
 def test_failed_run_tells_that_it_failed_and_nothing_else(
-    workers: ScriptedWorkers, caplog: pytest.LogCaptureFixture
+    kept: MemoryFiles, workers: ScriptedWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However a run fails, everybody sees the one word, has a verified receipt of it, and gets no output."""
     with LiveGuest(WORLD, workers=workers) as guest:
         guest.released().wait_for("failed")
-        assert memory_files() == []
+        assert kept.names() == []
         for name in WORLD.names:
             with guest.connect(name) as client:
                 assert client.get("/v1/session").content == b'{"state":"failed"}'
@@ -178,7 +173,7 @@ def test_failed_run_tells_that_it_failed_and_nothing_else(
     assert "secret" not in caplog.text
 
 
-def test_deadline_ends_a_run_that_goes_on() -> None:
+def test_deadline_ends_a_run_that_goes_on(kept: MemoryFiles) -> None:
     """At the deadline workers and items are gone, the session is expired, and everybody has a receipt of it."""
     clock, workers = SteeredClock(), ScriptedWorkers()
     workers.may_end.clear()
@@ -191,7 +186,7 @@ def test_deadline_ends_a_run_that_goes_on() -> None:
         with guest.connect(OTHER) as client:
             assert verified_receipt(client).body.outcome is Outcome.EXPIRED
             assert [event.type for event in client.log()][-2:] == [EventType.RUN, EventType.END]
-        while memory_files():
+        while kept.names():
             guest.wait_for("expired")
 
 
@@ -213,7 +208,7 @@ def test_guest_waits_for_receipts_ten_minutes() -> None:
         assert guest.ended()
 
 
-def test_download_that_outlives_its_output_is_cut_off() -> None:
+def test_download_that_outlives_its_output_is_cut_off(kept: MemoryFiles) -> None:
     """A recipient that reads slowly past the deadline gets less than was announced, and never takes it for whole."""
     clock = SteeredClock()
     large = os.urandom(32 << 20)
@@ -235,13 +230,13 @@ def test_download_that_outlives_its_output_is_cut_off() -> None:
             chunks = answer.iter_content(65536)
             assert next(chunks) == large[:65536]
             clock.ahead_seconds += world.manifest.rules.deadline_seconds
-            while memory_files():
+            while kept.names():
                 threading.Event().wait(0.01)
             with pytest.raises((requests.RequestException, TwoCvmError)):
                 b"".join(chunks)
 
 
-def test_stopping_guest_leaves_nothing() -> None:
+def test_stopping_guest_leaves_nothing(kept: MemoryFiles) -> None:
     """A guest that is told to stop in the middle of a run kills it and keeps nothing."""
     workers = ScriptedWorkers()
     workers.may_end.clear()
@@ -251,4 +246,4 @@ def test_stopping_guest_leaves_nothing() -> None:
         guest.stop()
         assert workers.wiped.is_set()
         assert guest.state == "wiped"
-        assert memory_files() == []
+        assert kept.names() == []

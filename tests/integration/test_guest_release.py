@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import requests
 from tests.support.guest import ISOLATION, Client, LiveGuest, ScriptedWorkers, code_of, digest_field, file_of
 from tests.support.manifests import World
+from tests.support.memory_files import MemoryFiles
 
 from twocvm_guest.runtime.items import Item
 from twocvm_verifier import strictjson
@@ -56,24 +56,17 @@ class Paced:
         yield self._content[half:]
 
 
-def memory_files() -> list[str]:
-    """Return the memory files that this process, and so the guest in it, has open under names of items."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            link = os.readlink(entry)
-        except FileNotFoundError:
-            continue
-        if link.startswith("/memfd:records"):
-            found.append(link)
-    return found
+@pytest.fixture
+def kept() -> MemoryFiles:
+    """Return what the process comes to hold in memory files during a test."""
+    return MemoryFiles()
 
 
-def is_still_wanted(guest: LiveGuest, name: str = ITEM) -> bool:
+def is_still_wanted(guest: LiveGuest, kept: MemoryFiles, name: str = ITEM) -> bool:
     """Return whether nothing of an item is in the guest: neither in the log nor in memory."""
     with guest.connect(OWNER) as client:
         admitted = [event.members["name"] for event in client.log() if event.type is EventType.ADMITTED]
-    return name not in admitted and not memory_files()
+    return name not in admitted and not kept.names()
 
 
 def test_roster_grows_to_completeness() -> None:
@@ -131,14 +124,14 @@ def test_second_go_does_not_replace_the_first() -> None:
             assert client.get("/v1/roster").json()["goes"] == [first.to_json()]
 
 
-def test_no_upload_before_the_roster() -> None:
+def test_no_upload_before_the_roster(kept: MemoryFiles) -> None:
     """While one participant has not joined, the items of those who have are refused."""
     with LiveGuest(WORLD) as guest:
         guest.lock()
         with guest.connect(OWNER) as client:
             client.join()
             assert code_of(client.upload(ITEM)) == "ROSTER_INCOMPLETE"
-        assert is_still_wanted(guest)
+        assert is_still_wanted(guest, kept)
 
 
 @pytest.mark.parametrize(
@@ -194,25 +187,25 @@ def test_no_upload_before_the_roster() -> None:
     ],
 )
 def test_wrong_uploads_leave_nothing(
-    collecting: LiveGuest, caller: str, upload: Callable[[Client], requests.Response], code: str
+    collecting: LiveGuest, kept: MemoryFiles, caller: str, upload: Callable[[Client], requests.Response], code: str
 ) -> None:
     """An upload that is not the owner's item as committed is refused, nothing of it is kept, and it is still wanted."""
     with collecting.connect(caller) as client:
         assert code_of(upload(client)) == code
-    assert is_still_wanted(collecting)
-    assert is_still_wanted(collecting, "step-0")
+    assert is_still_wanted(collecting, kept)
+    assert is_still_wanted(collecting, kept, "step-0")
 
 
-def test_broken_upload_leaves_nothing_and_may_be_repeated() -> None:
+def test_broken_upload_leaves_nothing_and_may_be_repeated(kept: MemoryFiles) -> None:
     """A connection that ends in the middle of an upload leaves nothing, and the same item is taken afterwards."""
     with LiveGuest(WORLD) as guest:
         guest.collecting()
         with guest.connect(OWNER) as client, pytest.raises(ConnectionAbortedError):
             client.put(ITEM, Paced(LARGE, breaks=True))
         with guest.connect(OWNER) as client:
-            while memory_files():
+            while kept.names():
                 client.state()
-            assert is_still_wanted(guest)
+            assert is_still_wanted(guest, kept)
             client.accepted(client.upload(ITEM))
             assert code_of(client.upload(ITEM)) == "ITEM_ADMITTED"
 
@@ -262,7 +255,7 @@ def test_several_participants_release_at_once() -> None:
         assert workers.runs == 1
 
 
-def test_component_that_is_not_admitted_leaves_nothing() -> None:
+def test_component_that_is_not_admitted_leaves_nothing(kept: MemoryFiles) -> None:
     """A component that the runtime refuses is answered with its code, is not admitted, and may be sent again."""
     refusals = ["COMPONENT_IMPORTS"]
 
@@ -277,12 +270,12 @@ def test_component_that_is_not_admitted_leaves_nothing() -> None:
             answer = client.upload("step-0")
             assert code_of(answer) == "MALFORMED_COMPONENT"
             assert b"secret" not in answer.content
-            assert is_still_wanted(guest, "step-0")
+            assert is_still_wanted(guest, kept, "step-0")
             refusals.clear()
             client.accepted(client.upload("step-0"))
 
 
-def test_withdrawal_ends_everything_at_once() -> None:
+def test_withdrawal_ends_everything_at_once(kept: MemoryFiles) -> None:
     """When the withdrawal is answered, items and uploads are gone; everybody sees it, and everybody gets a receipt."""
     workers = ScriptedWorkers()
     with LiveGuest(WORLD, workers=workers) as guest:
@@ -295,7 +288,7 @@ def test_withdrawal_ends_everything_at_once() -> None:
             sender.start()
             assert body.half_sent.wait(10)
             other.accepted(other.withdraw())
-            assert memory_files() == []
+            assert kept.names() == []
             assert workers.wiped.is_set()
             assert other.state() == "withdrawn"
             body.may_go_on.set()

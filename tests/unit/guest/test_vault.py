@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 
 import pytest
+from tests.support.memory_files import MemoryFiles
 
 from twocvm_guest.runtime.items import Item
 from twocvm_guest.vault import Arrival, Vault
@@ -32,21 +31,10 @@ def write_until_refused(arrival: Arrival, started: threading.Event) -> None:
         return
 
 
-def memory_files() -> set[str]:
-    """Return the memory files that this process has open."""
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(os.readlink(entry))
-        except FileNotFoundError:
-            continue
-    return {link for link in links if link.startswith("/memfd:")}
-
-
 def test_emptied_vault_holds_and_keeps_nothing() -> None:
     """Emptying closes uploads, items and outputs, and whatever comes afterwards is closed too."""
     vault = Vault()
-    before = memory_files()
+    kept = MemoryFiles()
     vault.keep_item(item(vault, "kept-item"))
     vault.keep_outputs({"kept-output": item(vault, "kept-output")})
     arrival = vault.receive("on-its-way", max_bytes=10)
@@ -57,7 +45,7 @@ def test_emptied_vault_holds_and_keeps_nothing() -> None:
         vault.keep_item(late)
     assert refused.value.code == "SESSION_ENDED"
     assert vault.holds_nothing
-    assert memory_files() == before
+    assert kept.names() == []
 
 
 def test_upload_ends_when_the_vault_is_emptied() -> None:
@@ -88,11 +76,11 @@ def test_reader_of_an_output_ends_when_the_vault_is_emptied() -> None:
 def test_broken_upload_leaves_nothing() -> None:
     """An upload that is released without its end is gone, and one that was sealed is not touched."""
     vault = Vault()
-    before = memory_files()
+    kept = MemoryFiles()
     broken = vault.receive("records", max_bytes=10)
     broken.write(b"half")
     vault.release(broken)
-    assert memory_files() == before
+    assert kept.names() == []
     sealed = item(vault, "records")
     assert sealed.open().read() == b"secret"
     sealed.close()
@@ -108,7 +96,7 @@ def test_upload_is_no_longer_than_announced() -> None:
 
 def test_writer_and_wipe_never_meet() -> None:
     """However a wipe falls between the chunks of an upload, the writer is refused and no descriptor is left."""
-    before = memory_files()
+    kept = MemoryFiles()
     for _ in range(50):
         vault = Vault()
         arrival = vault.receive("records", max_bytes=1 << 30)
@@ -119,4 +107,4 @@ def test_writer_and_wipe_never_meet() -> None:
         vault.empty()
         writer.join(5)
         assert not writer.is_alive()
-    assert memory_files() == before
+    assert kept.names() == []
