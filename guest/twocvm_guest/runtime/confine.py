@@ -12,6 +12,7 @@ Spec: namespaces(7), user_namespaces(7), pivot_root(2), capabilities(7), proc_pi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -162,7 +163,9 @@ def _go_on_in_child(uid: int) -> None:
         return
     close_all_but(set())
     if os.geteuid() == 0:
-        _become(uid)
+        # The child notes whether it can be done; this one only waits, and had better not end before it.
+        with contextlib.suppress(OSError):
+            _become(uid)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(status if status >= 0 else 128 - status)
 

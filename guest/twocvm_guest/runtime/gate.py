@@ -111,7 +111,8 @@ def work_on(
     """Have a throw-away worker compile `item` and do `work`; return what it says.
 
     Raises:
-        ComponentError: COMPONENT_UNJUDGED where it took too much or ended otherwise.
+        ComponentError: COMPONENT_UNJUDGED where it took too much or ended otherwise; NODE_ISOLATION where the worker
+            lacked what it was promised, and so was given nothing.
         EndedError: The runtime was wiped.
     """
     uid = new_uid()
@@ -133,12 +134,15 @@ def work_on(
             exports=component.exports if component else (),
             fuel=(component.limits.fuel or 0) if component else 0,
         )
-        try:
-            with live.start(job) as worker:
+        with live.start(job) as worker:
+            try:
                 worker.shut_in()
+            except WorkerError as error:
+                raise _refusal("NODE_ISOLATION", item.name, str(error)) from error
+            try:
                 return worker.go_on(seconds=ADMISSION_SECONDS)
-        except WorkerError as error:
-            raise _refusal("COMPONENT_UNJUDGED", item.name, str(error)) from error
+            except WorkerError as error:
+                raise _refusal("COMPONENT_UNJUDGED", item.name, str(error)) from error
 
 
 def refusal_of(outcome: Outcome, name: str) -> ComponentError | MalformedError:

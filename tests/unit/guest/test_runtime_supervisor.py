@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import pytest
-from tests.support.actor import ACTOR, ACTOR_IMPORTS, RUN, Stage, isolation, item, script, staged
+from tests.support.actor import ACTOR, ACTOR_IMPORTS, RUN, Stage, isolation, item, script, staged, wat
 from tests.support.manifests import Document, World, use_everything
 
+from twocvm_guest.runtime import gate
+from twocvm_guest.runtime.live import Live
+from twocvm_guest.runtime.node import NodeError, run_node
 from twocvm_guest.runtime.supervisor import RunResult, Runtime
 from twocvm_verifier.errors import ComponentError, UnsupportedError
 from twocvm_verifier.manifest import Manifest
+from twocvm_verifier.manifest.graph import nodes
 
 KIB = 1 << 10
 
@@ -233,3 +237,50 @@ def test_the_supervisor_has_no_engine() -> None:
     code = "import sys, twocvm_guest.runtime.supervisor; print('wasmtime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_a_pure_component_runs_without_wasi() -> None:
+    """A component of the profile `pure` has no files and no WASI, and its entry is a function of its own."""
+    pure = wat("""(component
+        (core module $main (func (export "go")))
+        (core instance $i (instantiate $main))
+        (func (export "go") (canon lift (core func $i "go"))))""")
+
+    def edit(document: Document) -> None:
+        first = document["components"][0]
+        limits = {"memory_bytes": KIB * KIB, "wall_seconds": 5, "output_bytes": 1}
+        document["components"].append(
+            {"name": "pure", "owner": first["owner"], "sha256": item("pure", pure).sha256.hex(), "profile": "pure"}
+            | {"entry": "go", "exports": ["go"], "limits": limits}
+        )
+
+    manifest = World(participants=2, items=1, components=1, edit=edit).manifest
+    runtime = Runtime(manifest, isolation=isolation())
+    with closing(item("pure", pure)) as own:
+        runtime.admit(manifest.component("pure"), own)
+    node = next(node for node in nodes(manifest) if node.name == "pure")
+    with (
+        closing(item("pure", pure)) as own,
+        closing(gate.admit(node.entry, own, live=Live(), isolation=isolation())) as compiled,
+    ):
+        written = run_node(
+            node, compiled=compiled, inputs={}, ports={}, rules=manifest.rules, live=Live(), isolation=isolation()
+        )
+    assert written == {}
+    runtime.wipe()
+
+
+def test_a_compiled_form_that_is_none_is_our_own_fault() -> None:
+    """A node whose compiled form the engine does not take fails as a fault of the runtime, with its own code."""
+    node = nodes(Stage(inputs=script("list /in")).manifest)[0]
+    with closing(item("actor", b"not compiled")) as broken, pytest.raises(NodeError) as caught:
+        run_node(
+            node,
+            compiled=broken,
+            inputs={},
+            ports={"report": 10},
+            rules=Stage().manifest.rules,
+            live=Live(),
+            isolation=isolation(),
+        )
+    assert caught.value.code == "NODE_INTERNAL"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import REFUSED, UNSUPPORTED, Code, malformed
+from .table import REFUSED, Code, malformed
 
 _RUNTIME: Final = "docs/runtime.md"
 
@@ -70,11 +70,4 @@ CODES: Final[dict[str, Code]] = {
     "OUTPUT_TOO_LARGE": _node("A component wrote more than the manifest allows at a port, or at all ports together."),
     "OUTPUT_UNEXPECTED": _node("A component left something besides the one file `data` at one of its ports."),
     "RUN_WIPED": _node("The run was ended from outside: a participant withdrew, or the session expired."),
-    # This machine.
-    "ENGINE_MISSING": Code(
-        exit_status=UNSUPPORTED,
-        http_status=500,
-        meaning="The WebAssembly engine is not installed. Install twocvm[guest].",
-        spec=_RUNTIME,
-    ),
 }
