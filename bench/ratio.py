@@ -57,3 +57,17 @@ def interleaved(ours: Callable[[], object], theirs: Callable[[], object], *, rou
             first, second = seconds(ours), seconds(theirs)
             ratios.append(second / first)
     return statistics.median(ratios)
+
+
+def fastest(ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int) -> float:
+    """Return the ratio of the fastest of `rounds` (`theirs` / `ours`), in CPU time of this thread, taken in turn.
+
+    For work that waits for nothing: whatever else the machine does can only add to it, so the fastest is the truest.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for work, taken in zip((ours, theirs), times, strict=True):
+            start = time.thread_time()
+            work()
+            taken.append(time.thread_time() - start)
+    return min(times[1]) / min(times[0])

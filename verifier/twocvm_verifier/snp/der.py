@@ -42,6 +42,8 @@ class DerReader:
         document: The format's name, for errors.
     """
 
+    __slots__ = ("_at", "_data", "_document")
+
     def __init__(self, data: bytes, document: str) -> None:
         self._data = data
         self._document = document
@@ -54,7 +56,7 @@ class DerReader:
 
     def peek(self) -> int:
         """Return the next value's tag, or -1 at the end."""
-        return -1 if self.exhausted else self._data[self._at]
+        return self._data[self._at] if self._at < len(self._data) else -1
 
     def value(self, tag: int, field: str) -> bytes:
         """Return the content of the next value.
@@ -114,7 +116,7 @@ class DerReader:
 
     def end(self, field: str) -> None:
         """Refuse anything that is left."""
-        if not self.exhausted:
+        if self._at != len(self._data):
             raise MalformedError(self._document, field, f"{len(self._data) - self._at} bytes too many")
 
     def _next(self, tag: int, field: str) -> tuple[int, int]:

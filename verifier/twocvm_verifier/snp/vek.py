@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,6 +32,8 @@ _HWID_BYTES: Final = 64
 _TURIN_HWID_BYTES: Final = 8
 _MAX_CSP_ID_BYTES: Final = 128
 _DER_TRUE: Final = b"\xff"
+# What a byte is as an INTEGER; each has one spelling, so a patch level is compared whole and never read.
+_BYTE_OF_INTEGER: Final = MappingProxyType({der.encode_integer(value): value for value in range(0x100)})
 # VCEK 57230 r0.51, 3.1, table 8: structVersion.
 _STRUCT_VERSION: Final = {Product.TURIN: 1}
 
@@ -199,7 +202,7 @@ def _parse_product(extensions: Mapping[bytes, bytes]) -> Product:
     product = product_of_name(text.decode("latin-1"))
     if product is None:
         raise MalformedError("vek", "product_name", f"unknown product {text!r}")
-    version = _small_integer(extensions, names.OID_STRUCT_VERSION, "struct_version")
+    version = _byte(extensions, names.OID_STRUCT_VERSION, "struct_version")
     if version != _STRUCT_VERSION.get(product, 0):
         raise MalformedError("vek", "struct_version", f"got {version} for {product}")
     return product
@@ -220,7 +223,7 @@ def _parse_tcb(extensions: Mapping[bytes, bytes], product: Product) -> bytes:
         raise MalformedError("vek", "extensions", f"unknown extension {min(unknown).hex()}")
     levels = bytearray(len(offsets))
     for oid, offset in offsets.items():
-        levels[offset] = _small_integer(extensions, oid, "spl")
+        levels[offset] = _byte(extensions, oid, "spl")
     return bytes(levels)
 
 
@@ -255,10 +258,8 @@ def _extension(extensions: Mapping[bytes, bytes], oid: bytes, field_name: str) -
     return der.DerReader(extensions[oid], "vek")
 
 
-def _small_integer(extensions: Mapping[bytes, bytes], oid: bytes, field_name: str) -> int:
-    reader = _extension(extensions, oid, field_name)
-    value = reader.integer(field_name)
-    reader.end(field_name)
-    if value > 0xFF:
-        raise MalformedError("vek", field_name, f"got {value}, want at most 255")
+def _byte(extensions: Mapping[bytes, bytes], oid: bytes, field_name: str) -> int:
+    value = _BYTE_OF_INTEGER.get(extensions.get(oid, b""))
+    if value is None:
+        raise MalformedError("vek", field_name, "missing, or not an INTEGER of 0 to 255")
     return value
