@@ -119,14 +119,14 @@ def test_what_can_be_learned_follows_from_the_manifest(played: Played) -> None:
     }
 
 
-def test_simulation_and_what_is_unchecked_are_said_aloud(played: Played) -> None:
-    """Neither the steps nor the summary let anybody take this platform for a real one, or revocation for checked."""
+def test_simulation_is_said_aloud_and_nothing_is_left_unchecked(played: Played) -> None:
+    """Neither the steps nor the summary let anybody take this platform for a real one; revocation was asked about."""
     told = "\n".join(line for section in played.summary.sections() for line in section.lines)
     for text in (told, played.shown):
         assert "SIMULATED" in text.upper()
-        assert "not built yet" in text
+        assert "not checked" not in text.lower()
     assert "NOT SECURE" in played.shown
-    assert played.summary.to_json()["secure"] is False
+    assert (played.summary.to_json()["secure"], played.summary.unchecked) == (False, ())
 
 
 def test_where_nobody_watches_there_are_plain_lines(played: Played) -> None:

@@ -38,7 +38,7 @@ class Beliefs:
         manifest: What was signed.
         policy: The appraisal policy.
         roots: The simulated platform's root, accepted knowingly.
-        crls: What is said about revocation.
+        crls: How revocation is asked about.
     """
 
     manifest: Manifest

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from twocvm_sdk import lock
-from twocvm_verifier import Unchecked, simulated_roots
+from twocvm_verifier import simulated_roots
 from twocvm_verifier.manifest.graph import nodes
 from twocvm_verifier.ratls.proof import ChannelProof
 from twocvm_verifier.result import Status
+from twocvm_verifier.snp.revocation import REQUIRE
+from twocvm_verifier.snp.verify import REVOCATION
 
 from .agreement import reaches
 from .cast import CAST, Role
@@ -28,8 +30,6 @@ from .show import Show
 from .summary import Summary
 from .together import together
 
-# The policy says so too; both appear in every result.
-CRLS: Final = Unchecked("not built yet")
 # A guest that was told that everything arrived wipes itself within a tick.
 _END_SECONDS: Final = 10.0
 
@@ -57,7 +57,7 @@ def run_demo(folder: Path, show: Show) -> Summary:
             manifest=prepared.manifest,
             policy=prepared.policy,
             roots=simulated_roots(prepared.root_file.read_bytes()),
-            crls=CRLS,
+            crls=REQUIRE,
         )
         return _Run(guest=guest, url=serving.url, prepared=prepared, beliefs=beliefs, show=show).play()
 
@@ -188,5 +188,5 @@ def _unchecked(proof: ChannelProof) -> tuple[str, ...]:
     return tuple(
         f"{check.id}: {check.detail}"
         for check in proof.appraisal.checks
-        if check.status is Status.WARN or (check.status is Status.SKIP and check.detail == CRLS.reason)
+        if check.status is Status.WARN or (check.status is Status.SKIP and check.id == REVOCATION)
     )

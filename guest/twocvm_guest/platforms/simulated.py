@@ -124,9 +124,9 @@ class SimulatedPlatform:
         """Return the simulated ASK and ARK; as `Attester.chain`."""
         return self._chip.certificates.chain_pem
 
-    def crl(self) -> bytes | None:
-        """Return None: a root that lives as long as one process revokes nothing."""
-        return None
+    def crl(self) -> bytes:
+        """Return the list of what the simulated ARK revoked, which is nothing; as `Attester.crl`."""
+        return self._chip.certificates.crl_der
 
     def _body(self, report_data: bytes) -> bytes:
         guest_svn = vmpl = flags = reserved = family = model = stepping = 0

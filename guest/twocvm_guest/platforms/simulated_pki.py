@@ -37,9 +37,12 @@ _ARK_NOT_BEFORE: Final = datetime(2022, 1, 26, 15, 34, 37, tzinfo=UTC)
 _ARK_NOT_AFTER: Final = datetime(2047, 1, 26, 15, 34, 37, tzinfo=UTC)
 _ASK_NOT_BEFORE: Final = datetime(2022, 10, 31, 13, 33, 48, tzinfo=UTC)
 _ASK_NOT_AFTER: Final = datetime(2047, 10, 31, 13, 33, 48, tzinfo=UTC)
-# AMD gives a VCEK seven years from when it is asked for; a day earlier here forgives a verifier whose clock is slow.
+# AMD gives a VCEK seven years from when it is asked for; a day earlier forgives a verifier whose clock is slow.
 _VCEK_LIFE: Final = timedelta(days=7 * 365 + 2)
-_VCEK_EARLY: Final = timedelta(days=1)
+_EARLY: Final = timedelta(days=1)
+# AMD's lists are of one year, too.
+_CRL_LIFE: Final = timedelta(days=365)
+_CRL_NUMBER: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +53,13 @@ class SimulatedCertificates:
         vcek_key: Signs reports (P-384).
         vcek_der: Its certificate.
         chain_pem: ASK, then ARK; whoever trusts this trusts the simulation.
+        crl_der: What the ARK revoked: nothing, and it never will.
     """
 
     vcek_key: ec.EllipticCurvePrivateKey
     vcek_der: bytes
     chain_pem: bytes
+    crl_der: bytes
 
 
 def make_certificates(*, chip_id: bytes, tcb: bytes, at: datetime) -> SimulatedCertificates:
@@ -63,7 +68,7 @@ def make_certificates(*, chip_id: bytes, tcb: bytes, at: datetime) -> SimulatedC
     Args:
         chip_id: The HWID (64 bytes).
         tcb: TCB_VERSION that the VCEK stands for (8 bytes, Genoa's layout).
-        at: When the VCEK is asked for (aware).
+        at: When the VCEK and the revocation list are asked for (aware).
     """
     # Key generation gives up the interpreter lock, so two keys take the time of one where there are two cores.
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -74,6 +79,7 @@ def make_certificates(*, chip_id: bytes, tcb: bytes, at: datetime) -> SimulatedC
         vcek_key=vcek_key,
         vcek_der=_make_vcek(vcek_key.public_key(), ask_key, chip_id=chip_id, tcb=tcb, at=require_utc(at)),
         chain_pem=ask.public_bytes(Encoding.PEM) + ark.public_bytes(Encoding.PEM),
+        crl_der=_make_crl(ark_key, at=require_utc(at)),
     )
 
 
@@ -110,11 +116,24 @@ def _make_ask(key: rsa.RSAPrivateKey, ark_key: rsa.RSAPrivateKey) -> x509.Certif
     return builder.sign(ark_key, hashes.SHA384(), rsa_padding=_PSS)
 
 
+def _make_crl(ark_key: rsa.RSAPrivateKey, *, at: datetime) -> bytes:
+    # RFC 5280, 5.1: a list that revokes nothing has no entries at all.
+    begin = at - _EARLY
+    builder = (
+        x509.CertificateRevocationListBuilder(issuer_name=_name("SIMULATED-ARK"))
+        .last_update(begin)
+        .next_update(begin + _CRL_LIFE)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ark_key.public_key()), critical=False)
+        .add_extension(x509.CRLNumber(_CRL_NUMBER), critical=False)
+    )
+    return builder.sign(ark_key, hashes.SHA384(), rsa_padding=_PSS).public_bytes(Encoding.DER)
+
+
 def _make_vcek(
     key: ec.EllipticCurvePublicKey, ask_key: rsa.RSAPrivateKey, *, chip_id: bytes, tcb: bytes, at: datetime
 ) -> bytes:
     # RFC 5280, 4.1; VCEK 57230 r0.51, 3.1.
-    begin = at - _VCEK_EARLY
+    begin = at - _EARLY
     validity = der.encode(der.SEQUENCE, _utc_time(begin), _utc_time(begin + _VCEK_LIFE))
     tbs = der.encode(
         der.SEQUENCE,

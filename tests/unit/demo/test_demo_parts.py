@@ -185,10 +185,10 @@ def test_summary_is_the_same_for_programs() -> None:
         refused=(),
         receipts=("analytics",),
         evaluation={"accuracy": 1.0, "auc": 1.0, "evaluated_on": 1, "fitted_on": 1},
-        unchecked=("snp.chain.revocation: not built yet",),
+        unchecked=("snp.chain.revocation: a reason",),
         warnings=(),
         phases=(),
     )
     said = json.loads(json.dumps(summary.to_json()))
     assert said["secure"] is False
-    assert any("not built yet" in line for line in said["not_protected"])
+    assert any("snp.chain.revocation: a reason" in line for line in said["not_protected"])

@@ -22,8 +22,9 @@ import twocvm_certs
 from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.simulated import HARDWARE_LATENCY_SECONDS, SimulatedChip, SimulatedPlatform
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, amd_roots, appraise, appraise_guest, simulated_roots
-from twocvm_verifier.errors import AppraisalError, ChainError, TwoCvmError
+from twocvm_verifier.errors import AppraisalError, ChainError, SignatureError, TwoCvmError
 from twocvm_verifier.result import Verdict
+from twocvm_verifier.snp.revocation import REQUIRE, FoundCrl
 
 MEASUREMENT, HOST_DATA, REPORT_DATA = bytes(range(48)), bytes([7]) * 32, bytes(range(64))
 PLATFORM = launch(host_data=HOST_DATA, measurement=MEASUREMENT)
@@ -111,6 +112,27 @@ def test_another_simulated_root_refuses_it() -> None:
     other = SnpVerifier(roots=simulated_roots(launch(host_data=bytes(32), measurement=MEASUREMENT, on=1).root_pem))
     with pytest.raises(ChainError):
         other.verify(REPORT, vek=PLATFORM.vek(), chain=PLATFORM.chain(), at=ISSUED_AT)
+
+
+def test_its_revocation_list_is_its_own_roots() -> None:
+    """The list is in force for a year, revokes nothing, and is enough where a verifier requires one."""
+    verifier = SnpVerifier(roots=simulated_roots(PLATFORM.root_pem), crls=REQUIRE)
+    verified = verifier.verify(REPORT, vek=PLATFORM.vek(), crl=PLATFORM.crl(), at=ISSUED_AT)
+    assert isinstance(verified.revocation, FoundCrl)
+    crl = verified.revocation.verified.crl
+    assert (crl.number, crl.revoked) == (1, frozenset())
+    assert crl.this_update < ISSUED_AT < crl.next_update == crl.this_update + timedelta(days=365)
+    assert verified.valid_until == crl.next_update
+
+
+def test_another_chips_revocation_list_is_not() -> None:
+    """Every simulated root has the same name, so another's list is a forgery, and none of AMD's is known."""
+    other = launch(host_data=bytes(32), measurement=MEASUREMENT, on=1)
+    with pytest.raises(SignatureError) as caught:
+        SnpVerifier(roots=simulated_roots(PLATFORM.root_pem), crls=REQUIRE).verify(
+            REPORT, vek=PLATFORM.vek(), crl=other.crl(), at=ISSUED_AT
+        )
+    assert caught.value.code == "CRL_SIGNATURE"
 
 
 @pytest.mark.parametrize("policy", [Policy.builtin(), lenient_policy()], ids=["builtin", "lenient"])
@@ -262,7 +284,7 @@ def test_a_chip_is_made_at_a_time_that_means_something() -> None:
 def test_it_is_what_a_guest_expects_of_its_platform() -> None:
     """The platform has the attester's name and answers, and no CRL to hand over."""
     attester: Attester = PLATFORM
-    assert (attester.name, attester.crl()) == ("simulated", None)
+    assert (attester.name, attester.crl()) == ("simulated", PLATFORM.crl())
 
 
 def test_a_certificate_without_its_mark_is_no_simulated_root() -> None:
