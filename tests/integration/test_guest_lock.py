@@ -241,3 +241,30 @@ def test_of_two_locks_at_once_one_wins() -> None:
             thread.join(20)
         assert answers.count(200) == 1
         assert guest.guest.agent.connections.identity.manifest == worlds[answers.index(200)].manifest.hash
+
+
+def test_lock_that_is_being_judged_is_the_only_one() -> None:
+    """While one lock is judged another one is not even read, and once that failed it can be tried again."""
+    judging, may_fail = threading.Event(), threading.Event()
+    workers = ScriptedWorkers()
+
+    def start(manifest: Manifest) -> Workers:
+        if not may_fail.is_set():
+            judging.set()
+            may_fail.wait(20)
+            raise OSError("no memory left")
+        return workers.start(manifest)
+
+    codes: list[str] = []
+    with LiveGuest(WORLD, start_workers=start) as guest, guest.connect(unlocked_ok=True) as first:
+        asking = threading.Thread(target=lambda: codes.append(code_of(first.put_manifest())))
+        asking.start()
+        assert judging.wait(10)
+        with guest.connect(unlocked_ok=True) as second:
+            assert code_of(second.put_manifest()) == "TOO_MANY_REQUESTS"
+            assert second.state() == "unlocked"
+        may_fail.set()
+        asking.join(20)
+        assert codes == ["INTERNAL"]
+        guest.lock()
+        assert guest.state == "locked"

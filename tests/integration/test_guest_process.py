@@ -7,13 +7,16 @@ import re
 import secrets
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.guest import code_of
+from tests.support.guest import LiveGuest, code_of
 from tests.support.guest_process import COMMAND, PATIENCE_SECONDS, GuestProcess, acting_world, files_with, gone
-from tests.support.manifests import World
+from tests.support.manifests import MEASUREMENT, World
 
+from twocvm_guest.runtime.isolation import probe
+from twocvm_guest.runtime.supervisor import Runtime
 from twocvm_verifier.errors import HandshakeError
 from twocvm_verifier.logevents import EventType
 
@@ -101,32 +104,25 @@ def test_killed_worker_is_a_failed_run(tmp_path: Path) -> None:
         assert guest.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_component_that_traps_or_lies_fails_without_a_word(tmp_path: Path) -> None:
+def test_component_that_traps_fails_without_a_word() -> None:
     """Whatever a component does wrong, its run is failed, and no participant is told more than that."""
-    with GuestProcess(tmp_path) as guest:
-        world = acting_world(guest.measurement, commands=["trap"])
-        side = guest.side(world)
-        side.released()
-        assert side.wait_for("failed", "completed") == "failed"
-        with side.connect("hospital-a") as client:
+    world = acting_world(MEASUREMENT, commands=["trap"])
+    with LiveGuest(world, start_workers=partial(Runtime, isolation=probe())) as guest:
+        guest.released()
+        assert guest.wait_for("failed", "completed") == "failed"
+        with guest.connect("hospital-a") as client:
             assert client.get("/v1/session").content == b'{"state":"failed"}'
             assert client.log()[-1].members == {"outcome": "failed"}
             for path in ("/v1/log", "/v1/receipt", "/v1/session"):
                 assert not re.search(rb"NODE_|trap|wasm", client.get(path).content, re.IGNORECASE)
 
 
-def test_core_module_is_not_admitted(tmp_path: Path) -> None:
+def test_core_module_is_not_admitted() -> None:
     """A core module in the place of a component is refused when it arrives, before any data has been near it."""
-    with GuestProcess(tmp_path) as guest:
-        core = b"\x00asm\x01\x00\x00\x00"
-        world = World(measurement=guest.measurement, components=1, component_files={"step-0": core})
-        side = guest.side(world)
-        with side.connect(unlocked_ok=True) as client:
-            client.accepted(client.put_manifest())
-        for name in world.names:
-            with side.connect(name) as client:
-                client.join()
-        with side.connect("analytics") as client:
+    world = World(components=1, component_files={"step-0": b"\x00asm\x01\x00\x00\x00"})
+    with LiveGuest(world, start_workers=partial(Runtime, isolation=probe())) as guest:
+        guest.collecting()
+        with guest.connect("analytics") as client:
             assert code_of(client.upload("step-0")) == "COMPONENT_CORE_MODULE"
             assert client.state() == "collecting"
 

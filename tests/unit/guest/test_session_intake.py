@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tests.support.manifests import ITEM_MAX_BYTES, World
-from tests.support.session_core import collecting, component_offer, data_offer
+from tests.support.session_core import collecting, component_offer, data_offer, locked
 
 from twocvm_guest.session.filters import pass_filters
 from twocvm_guest.session.intake import MAX_COMPONENT_BYTES, Intake, Offer
+from twocvm_guest.session.machine import State
 from twocvm_verifier.errors import MalformedError, ReleaseError
 from twocvm_verifier.receipt import SealedOutput
 
@@ -75,6 +76,16 @@ def test_admitted_item_is_never_taken_again() -> None:
     with pytest.raises(ReleaseError) as refused:
         session.begin_item(offer, caller=OWNER)
     assert refused.value.code == "ITEM_ADMITTED"
+
+
+def test_upload_that_never_began_is_abandoned_without_a_word() -> None:
+    """An upload that ends before the roster, or twice, changes nothing."""
+    early, session = locked(WORLD), collecting(WORLD)
+    for each in (early, session):
+        each.abandon_item("records-a")
+        each.abandon_item("records-a")
+    assert early.state is State.LOCKED
+    session.begin_item(data_offer(WORLD, "records-a"), caller=OWNER)
 
 
 def test_manifest_commitment_reaches_the_upload() -> None:
