@@ -19,10 +19,12 @@ from tests.support.attested_guest import AFTER_LOCK, NO_CRL, Scene, policy
 from tests.support.hostile_cbor import tricks
 from tests.support.hostile_guest import Forgery, HostileGuest, octet_string, with_second_copy
 from tests.support.manifests import AT, NOT_BEFORE
+from tests.support.sdk import StandingClock
 
 from twocvm_guest.platforms.simulated import SimulatedChip
 from twocvm_sdk.connection import Timeouts
 from twocvm_sdk.handshake import Handshake
+from twocvm_sdk.tlssocket import TlsSocket
 from twocvm_verifier.binding import batch_claims, cert_claims, channel_claims, receipt_claims
 from twocvm_verifier.errors import BindingError, FetchError, HandshakeError, TwoCvmError
 from twocvm_verifier.evidence import encode_cbor
@@ -350,6 +352,24 @@ def test_resumption_is_never_accepted(scene: Scene) -> None:
     assert refusal.value.code == "HANDSHAKE_UNVERIFIED"
 
 
+def test_judgement_of_one_handshake_is_not_anothers(scene: Scene) -> None:
+    """A certificate that was accepted says nothing for a connection that has another."""
+    accepted, other = Forgery(scene=scene), Forgery(scene=scene)
+    client = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    with (
+        HostileGuest(accepted.context(), script=lambda talk: talk.prove(accepted)) as first,
+        HostileGuest(other.context(), script=lambda talk: talk.say(b"x")) as second,
+    ):
+        handshake = Handshake(expectation=scene.expectation(), identity=None, at=AT)
+        with socket.create_connection(_address_of(first)) as raw:
+            tls = TlsSocket(handshake.connection, raw, clock=StandingClock(), wait_seconds=5)
+            assert handshake.run(tls, seconds=5).spki_sha256 == accepted.spki_sha256
+        handshake.connection = _exchange(second, client, session=None)
+    with pytest.raises(BindingError) as refusal:
+        handshake.proof()
+    assert refusal.value.code == "HANDSHAKE_UNVERIFIED"
+
+
 def test_client_offers_nothing_to_resume_and_no_early_data(scene: Scene) -> None:
     """The first flight has no session, no early data and no promise of a later authentication."""
     flights = []
@@ -444,8 +464,7 @@ def _expecting_another_chip(scene: Scene) -> object:
 
 def _exchange(hostile: HostileGuest, client: SSL.Context, *, session: SSL.Session | None) -> SSL.Connection:
     """Connect as `client`, and read until the server's tickets have come."""
-    host, port = hostile.url.removeprefix("https://").split(":")
-    with socket.create_connection((host, int(port))) as raw:
+    with socket.create_connection(_address_of(hostile)) as raw:
         connection = SSL.Connection(client, raw)
         connection.set_connect_state()
         if session is not None:
@@ -453,6 +472,11 @@ def _exchange(hostile: HostileGuest, client: SSL.Context, *, session: SSL.Sessio
         connection.do_handshake()
         assert connection.recv(1) == b"x"
     return connection
+
+
+def _address_of(hostile: HostileGuest) -> tuple[str, int]:
+    host, port = hostile.url.removeprefix("https://").split(":")
+    return host, int(port)
 
 
 @contextmanager

@@ -537,6 +537,30 @@ def test_swap_lets_the_asking_connection_answer_and_ends_every_other(guest: Runn
         assert connection.certificate.spki_sha256 == identity.spki_sha256
 
 
+def test_nothing_leaves_a_retired_connection(guest: RunningGuest) -> None:
+    """From the swap on an older connection carries nothing, also before the loop has had time to close it."""
+    sent: list[tuple[int, int]] = []
+
+    async def swap(peer: PeerConnection, body: bytes) -> tuple[int, str, bytes]:
+        others = [link for link in guest.connections.snapshot() if link.peer not in (None, peer)]
+        guest.connections.swap(guest.scene.server_identity(), keep=peer)
+        for link in others:
+            before = link._sent_bytes
+            link.write(b"too late")
+            sent.append((before, link._sent_bytes))
+        return 200, "text/plain", b"locked"
+
+    guest.routes["/swap"] = swap
+    with RawClient(guest.address) as other, RawClient(guest.address) as asking:
+        other.handshake().send(request("GET", "/whoami"))
+        other.response()
+        asking.handshake().send(request("GET", "/swap"))
+        assert asking.response().endswith(b"locked")
+        assert other.answer() == b""
+    assert sent
+    assert all(before == after for before, after in sent)
+
+
 def test_swap_that_cannot_be_made_changes_nothing(guest: RunningGuest) -> None:
     """A key and a certificate that do not belong together are found before anything has changed."""
     first, second = guest.scene.server_identity(), guest.scene.server_identity()
