@@ -33,6 +33,7 @@ class Entry:
 
 _VERIFIER: Final = "twocvm_verifier.cli"
 _MANIFEST: Final = "twocvm_verifier.manifest_cli"
+_POLICY: Final = "twocvm_verifier.policy_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
@@ -50,6 +51,11 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "show": Entry(_MANIFEST, "", "Show what a manifest permits, for people."),
         "diff": Entry(_MANIFEST, "", "Show where two manifests differ."),
         "sign": Entry(_SDK, "sdk", "Sign a consent to a manifest."),
+    },
+    "policy": {
+        "new": Entry(_POLICY, "", "Write a policy that demands what one report shows."),
+        "check": Entry(_POLICY, "", "Say what a policy leaves open; refuse one that decides nothing."),
+        "explain": Entry(_POLICY, "", "Say in words what a policy demands."),
     },
     "component": {
         "inspect": Entry(_COMPONENT, "guest", "Show what a component imports and exports."),

@@ -72,6 +72,7 @@ def test_shipped_report_is_authentic_and_refused_for_debug(shell):
     assert status == 11
     assert "Milan chip, report version 2, VCEK: authentic" in out
     assert "DEBUG_ALLOWED" in out
+    assert "  open: badram, breakfast, cipherleaks, entrysign, " in out
     assert "no CRL of Milan is at hand" in out
     assert err.startswith("DEBUG_ALLOWED: ")
 
@@ -121,6 +122,7 @@ def test_malformed_evidence(shell):
         "platform": "unknown",
         "checks": [],
         "levels": [],
+        "advisories": [],
         "facts": {},
         "collateral": [],
         "valid_until": WHEN,

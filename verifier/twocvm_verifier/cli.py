@@ -1,18 +1,31 @@
 """`twocvm appraise`: evidence at rest, judged on this machine, offline.
 
-The shell around `verifier` and `appraisal`: files, the clock and the terminal are here and nowhere below.
+The shell around `verifier` and `appraisal`; files and the clock are in `shell`, the terminal is here.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from .shell import (
+    BUILTIN,
+    At,
+    Chain,
+    Form,
+    OutputForm,
+    SimulatedRoot,
+    Vek,
+    file_option,
+    read_evidence,
+    read_policy,
+    roots_of,
+    time_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from .policy import Policy
@@ -20,34 +33,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-BUILTIN: Final = "builtin"
-STDIN: Final = Path("-")
-# More than the largest document that is read here; the parsers have their own, exact limits.
-_MAX_FILE_BYTES: Final = 1 << 20
-_PEM: Final = b"-----BEGIN CERTIFICATE-----"
-
-
-class OutputForm(StrEnum):
-    """What `-o` takes."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def _file(text: str) -> Any:  # noqa: ANN401 - what typer's own function returns
-    return typer.Option(metavar="FILE", help=text)
-
-
-Report: TypeAlias = Annotated[Path, _file("The report, 1184 bytes; - is stdin.")]
-Vek: TypeAlias = Annotated[Path | None, _file("The VCEK or VLEK certificate of its key, DER or PEM.")]
-Chain: TypeAlias = Annotated[Path | None, _file("ASK or ASVK and ARK in PEM, as evidence brings them; only compared.")]
+Report: TypeAlias = Annotated[Path, file_option("The report, 1184 bytes; - is stdin.")]
 PolicyFile: TypeAlias = Annotated[
     str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
 ]
-SimulatedRoot: TypeAlias = Annotated[Path | None, _file("Accept this simulated platform; it promises nothing.")]
-At: TypeAlias = Annotated[str, typer.Option("--at", metavar="RFC3339", help="Judge at this time instead of now.")]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]
-Form: TypeAlias = Annotated[OutputForm, typer.Option("-o", "--output", help="How the result is printed.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict only.")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="Print every check.")]
 
@@ -77,23 +67,23 @@ def appraise_command(
     from .errors import TwoCvmError
     from .result import error_json
 
-    judged_at = _time(at)
+    judged_at = time_of(at)
     try:
         appraisal = _appraise(
             report,
             vek=vek,
             chain=chain,
-            policy=_policy(policy),
+            policy=read_policy(policy),
             simulated_root=simulated_root,
             judged_at=judged_at,
             offline=offline,
         )
     except TwoCvmError as error:
         if output is OutputForm.JSON:
-            _write_json(error_json(error, judged_at=judged_at))
+            write_json(error_json(error, judged_at=judged_at))
         raise
     if output is OutputForm.JSON:
-        _write_json(appraisal.to_json())
+        write_json(appraisal.to_json())
     else:
         _write_text(appraisal, quiet=quiet, verbose=verbose)
     appraisal.require()
@@ -110,70 +100,15 @@ def _appraise(
     offline: bool,
 ) -> Appraisal:
     from .appraisal import appraise_examination
-    from .errors import NotFoundError
-    from .snp.report import parse_report
-    from .snp.roots import amd_roots, simulated_roots
     from .verifier import SnpVerifier
 
-    roots = amd_roots() if simulated_root is None else simulated_roots(_read(simulated_root))
-    raw = _read(report)
-    if vek is None:
-        parse_report(raw)
-        why = "nothing is fetched offline" if offline else "this version fetches no collateral"
-        raise NotFoundError("VEK_MISSING", f"vek: got none, want the certificate of the report's key; {why}")
+    roots = roots_of(simulated_root)
+    why = "nothing is fetched offline" if offline else "this version fetches no collateral"
+    evidence = read_evidence(report, vek=vek, chain=chain, without_vek=why)
     examination = SnpVerifier(roots=roots).examine(
-        raw, vek=_certificate(_read(vek)), chain=None if chain is None else _read(chain), at=judged_at
+        evidence.report, vek=evidence.vek, chain=evidence.chain, at=judged_at
     )
     return appraise_examination(examination, policy=policy, at=judged_at, simulated=roots.simulated)
-
-
-def _policy(name: str) -> Policy:
-    from .errors import MalformedError
-    from .policy import Policy, parse_policy
-
-    if name == BUILTIN:
-        return Policy.builtin()
-    try:
-        return parse_policy(_read(Path(name)).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise MalformedError("policy", "", "not UTF-8") from error
-
-
-def _certificate(raw: bytes) -> bytes:
-    if not raw.lstrip().startswith(_PEM):
-        return raw
-    from .errors import MalformedError
-    from .snp.roots import pem_certificates
-
-    found = pem_certificates(raw)
-    if len(found) != 1:
-        raise MalformedError("vek", "pem", f"got {len(found)} certificates, want one")
-    return found[0]
-
-
-def _time(text: str) -> datetime:
-    from .clock import SystemClock, parse_time
-
-    if not text:
-        return SystemClock().now()
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from error
-
-
-def _read(path: Path) -> bytes:
-    if path == STDIN:
-        return sys.stdin.buffer.read(_MAX_FILE_BYTES)
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_MAX_FILE_BYTES)
-    except OSError as error:
-        raise typer.BadParameter(f"{str(path)!r}: {error.strerror}") from error
-
-
-def _write_json(result: object) -> None:
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
 def _write_text(appraisal: Appraisal, *, quiet: bool, verbose: bool) -> None:

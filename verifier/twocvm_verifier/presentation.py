@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .clock import format_time
 from .codes import CODES
-from .result import Appraisal, Check, Status, Verdict
+from .result import AdvisoryStatus, Appraisal, Check, Status, Verdict
 
 _VERDICT_STYLE = {
     Verdict.AFFIRMING: "bold green",
@@ -20,6 +20,12 @@ _VERDICT_STYLE = {
     Verdict.ERROR: "bold red",
 }
 _STATUS_STYLE = {Status.PASS: "green", Status.FAIL: "red", Status.WARN: "yellow", Status.SKIP: "dim"}
+_ATTACK_STATUS = {
+    AdvisoryStatus.OPEN: ("open", "red"),
+    AdvisoryStatus.UNKNOWN: ("cannot decide", "yellow"),
+    AdvisoryStatus.CANNOT_BE_ATTESTED: ("cannot be attested", "yellow"),
+    AdvisoryStatus.CLOSED: ("closed", "green"),
+}
 _LEVEL_NAMES = {"AL1": "chip", "AL2": "firmware and TCB", "AL3": "kernel", "AL4": "guest software and manifest"}
 _SHOWN_FACTS = ("measurement", "report_data", "host_data", "chip_id", "policy", "platform_info", "vmpl", "reported_tcb")
 
@@ -48,6 +54,7 @@ def appraisal_lines(appraisal: Appraisal, *, every_check: bool) -> Iterator[Text
     yield from _section("warned", _with(appraisal, Status.WARN), _reason)
     yield from _not_checked(_with(appraisal, Status.SKIP))
     yield from _levels(appraisal)
+    yield from _attacks(appraisal, in_full=every_check)
     yield Text()
     yield Text("says" if appraisal.authentic else "claims, which nobody vouches for", style="bold")
     for name in _SHOWN_FACTS:
@@ -118,6 +125,18 @@ def _levels(appraisal: Appraisal) -> Iterator[Text]:
         by = (proof.proved_by, "green") if proof.proved_by else ("nothing", "yellow")
         name = f"{proof.level} {_LEVEL_NAMES[proof.level]}"
         yield Text.assemble(f"  {name:32} ", by, f"   ({proof.detail})")
+
+
+def _attacks(appraisal: Appraisal, *, in_full: bool) -> Iterator[Text]:
+    if appraisal.advisories:
+        yield Text()
+        yield Text("known attacks", style="bold")
+    for status, (title, style) in _ATTACK_STATUS.items():
+        found = [advisory for advisory in appraisal.advisories if advisory.status is status]
+        if found:
+            yield Text.assemble("  ", (title, style), f": {', '.join(advisory.id for advisory in found)}")
+        for advisory in found if in_full else ():
+            yield Text(f"    {advisory.id}: {advisory.title}: {advisory.detail} [{advisory.source}]", style="dim")
 
 
 def _fact(value: object) -> str:

@@ -121,6 +121,44 @@ class Check:
         }
 
 
+class AdvisoryStatus(StrEnum):
+    """What a report shows of a named attack."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    CANNOT_BE_ATTESTED = "cannot_be_attested"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvisoryResult:
+    """One named attack, and whether the platform is shown to have closed it.
+
+    Attributes:
+        id: Stable name, such as `badram`.
+        title: One line for people.
+        status: What the report shows; only `closed` is an all-clear.
+        detail: Why, in one sentence without a stop.
+        source: Where the attack and its fix are described.
+    """
+
+    id: str
+    title: str
+    status: AdvisoryStatus
+    detail: str
+    source: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the advisory as `docs/spec/appraisal.md` writes it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "status": str(self.status),
+            "detail": self.detail,
+            "source": self.source,
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollateralUse:
     """One piece of collateral that the judgement rests on.
@@ -155,6 +193,7 @@ class Appraisal:
         platform: `snp` or `simulated`.
         checks: Every check, in the order in which people read them.
         levels: For each of the four levels what proves it.
+        advisories: How each named attack stands; empty for what is not authentic or simulated.
         facts: What the evidence says, authenticated; for people and records, never to decide again.
         collateral: What the judgement rests on; empty where the evidence is not authentic.
         policy_sha256: Which policy judged (32 bytes).
@@ -165,6 +204,7 @@ class Appraisal:
     platform: str
     checks: tuple[Check, ...]
     levels: tuple[LevelProof, ...]
+    advisories: tuple[AdvisoryResult, ...]
     facts: Mapping[str, Json]
     collateral: tuple[CollateralUse, ...]
     policy_sha256: bytes
@@ -242,6 +282,7 @@ class Appraisal:
                 {"level": str(proof.level), "proved_by": proof.proved_by, "detail": proof.detail}
                 for proof in self.levels
             ],
+            "advisories": [advisory.to_json() for advisory in self.advisories],
             "facts": dict(self.facts),
             "policy": {"sha256": self.policy_sha256.hex()},
             "collateral": [piece.to_json() for piece in self.collateral],
@@ -267,6 +308,7 @@ def error_json(error: TwoCvmError, *, judged_at: datetime) -> dict[str, Json]:
         "platform": "unknown",
         "checks": [],
         "levels": [],
+        "advisories": [],
         "facts": {},
         "collateral": [],
         "valid_until": at,

@@ -14,8 +14,10 @@ from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, appraise_g
 from twocvm_verifier.appraisal import appraise_examination
 from twocvm_verifier.errors import AppraisalError, BindingError, NotFoundError, UnsupportedError
 from twocvm_verifier.manifest.platform import BitDemand, Ledger, Mitigations, Platform
-from twocvm_verifier.policy import AbiVersion, RequiredLevels
+from twocvm_verifier.policy import AbiVersion, FirmwareVersion, RequiredLevels
+from twocvm_verifier.policy.model import TCBS
 from twocvm_verifier.result import Appraisal, Level, Status, Verdict
+from twocvm_verifier.snp.launch import LaunchPrefix
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.verify import VerifiedReport
 
@@ -162,6 +164,80 @@ def test_every_demand_of_the_manifest(field, wrong, right, code, identifier):
     accepted = of_guest(platform=replace(PLATFORM, **{field: right}))
     assert status(accepted, f"manifest.platform.{identifier}") is Status.PASS
     assert not accepted.findings
+
+
+LAUNCH = LaunchPrefix(digest=b"a" * 48, first_vcpu=b"b" * 48, other_vcpu=b"c" * 48)
+REFERENCES = [
+    ("host_data", b"h" * 32, "HOST_DATA_MISMATCH", "host_data"),
+    ("family_ids", b"f" * 16, "ID_BLOCK_MISMATCH", "family_id"),
+    ("image_ids", b"i" * 16, "ID_BLOCK_MISMATCH", "image_id"),
+    ("report_ids", b"r" * 32, "REPORT_ID_MISMATCH", "report_id"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "code", "name"), REFERENCES, ids=[row[0] for row in REFERENCES])
+def test_every_reference_value_of_the_policy(field, value, code, name):
+    """Listed, it passes; another, it is refused; unchecked, it says so. For a release as at rest."""
+    policy = replace(POLICY, **{field: (bytes(len(value)), value)})
+    assert status(at_rest(policy, **{name: value}), f"policy.{name}") is Status.PASS
+    assert codes(at_rest(policy, **{name: b"x" * len(value)})) == {code}
+    assert status(at_rest(POLICY), f"policy.{name}") is Status.SKIP
+    assert code in codes(of_guest(policy=policy, **{name: b"x" * len(value)}))
+
+
+@pytest.mark.parametrize("version", [(1, 55, 39), (1, 54, 99), (0, 99, 99)])
+def test_least_firmware_version(version):
+    """Compared as a version, of what runs and of what is committed; a product without one is refused."""
+    least = FirmwareVersion(major=1, minor=55, build=40)
+    policy = replace(POLICY, minimum_firmware={"Milan": least}, provisional_firmware=True)
+    # A report writes build, minor, major.
+    good, low = (40, 55, 1), tuple(reversed(version))
+    assert not at_rest(policy, current_version=good, committed_version=good).findings
+    for current, committed in ((low, good), (good, low)):
+        refused = at_rest(policy, current_version=current, committed_version=committed)
+        assert codes(refused) == {"FIRMWARE_OUT_OF_DATE"}
+    other = replace(policy, minimum_firmware={"Genoa": least})
+    assert codes(at_rest(other, current_version=good, committed_version=good)) == {"FIRMWARE_OUT_OF_DATE"}
+
+
+@pytest.mark.parametrize("field", ["reported", "committed", "current", "launch"])
+def test_a_tcb_may_have_a_minimum_of_its_own(field):
+    """It holds beside the common one, whichever is greater, and alone where there is no common one."""
+    own = {field: {"Milan": {"snp": 0x19}}}
+    for common in (Unchecked("a test"), {"Milan": TCB}, {"Milan": {"tee": 0}}):
+        appraisal = at_rest(replace(POLICY, minimum_tcb=common, minimum_tcb_of=own))
+        assert [finding.id for finding in appraisal.findings] == [f"policy.tcb.{field}"]
+    alone = at_rest(replace(POLICY, minimum_tcb_of={field: {"Milan": {"snp": 0x18}}}))
+    assert not alone.findings
+    assert [status(alone, f"policy.tcb.{name}") for name in TCBS].count(Status.SKIP) == 3
+    greater = {"Milan": TCB | {"snp": 0x19}}
+    weaker = replace(POLICY, minimum_tcb=greater, minimum_tcb_of={field: {"Milan": {"snp": 1}}})
+    assert len(at_rest(weaker).findings) == 4
+    unnamed = replace(POLICY, minimum_tcb={"Milan": TCB}, minimum_tcb_of={field: {"Genoa": {"snp": 1}}})
+    assert [finding.id for finding in at_rest(unnamed).findings] == [f"policy.tcb.{field}"]
+
+
+def test_provider_of_a_vlek_is_listed():
+    """Another provider's key is refused; a VCEK is of no provider, and that is shown."""
+    report = SnpVerifier(roots=MILAN.roots()).verify(MILAN.report(flags=1 << 2), vek=MILAN.vlek(), at=AT)
+    ours, other = (replace(POLICY, csp_ids=(name,)) for name in ("CN=cc-example.test", "CN=other.test"))
+    assert status(appraise(report, policy=ours, at=AT), "policy.csp_id") is Status.PASS
+    assert codes(appraise(report, policy=other, at=AT)) == {"CSP_NOT_ACCEPTED"}
+    (check,) = (check for check in at_rest(other).checks if check.id == "policy.csp_id")
+    assert (check.status, check.actual) == (Status.SKIP, "none")
+
+
+@pytest.mark.parametrize("vcpus", [1, 2, 300])
+def test_a_launch_is_accepted_with_any_number_of_vcpus(vcpus):
+    """One line of the policy covers them all, and proves kernel and software; another launch is refused."""
+    policy = replace(POLICY, launches=(LAUNCH,))
+    appraisal = at_rest(policy, measurement=LAUNCH.measurement(vcpus))
+    assert (appraisal.verdict, status(appraisal, "policy.measurement")) == (Verdict.AFFIRMING, Status.PASS)
+    (check,) = (check for check in appraisal.checks if check.id == "policy.measurement")
+    assert check.actual.endswith(f"with {vcpus} vCPUs")
+    assert codes(at_rest(policy)) == {"MEASUREMENT_MISMATCH"}
+    assert not at_rest(replace(policy, measurements=(MEASUREMENT,))).findings
+    assert codes(at_rest(replace(policy, measurements=(b"x" * 48,)))) == {"MEASUREMENT_MISMATCH"}
 
 
 def test_masked_chip_id_matches_no_list():
@@ -463,6 +539,10 @@ def test_facts_are_what_the_report_says():
 SPEC = Path(__file__).parents[3] / "docs" / "spec" / "appraisal.md"
 
 
+# What only the policy, or only the manifest, can demand.
+OF_ONE_AUTHOR = "level|simulated|ledgers|csp_id|advisories|firmware.version|host_data|family_id|image_id|report_id"
+
+
 def test_specification_lists_every_check():
     """`docs/spec/appraisal.md` names each check with each of its codes, and no other."""
     written: dict[str, set[str]] = {}
@@ -473,9 +553,11 @@ def test_specification_lists_every_check():
             if code_names:
                 written[name] = code_names
     found: dict[str, set[str]] = {}
-    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED)):
+    naming = replace(POLICY, closed_advisories=("badram",))
+    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming)):
         for check in appraisal.checks:
-            name = re.sub(r"^(policy|manifest\.platform)(?=\.(?!level|simulated|ledgers))", "*", check.id)
+            name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)
+            name = re.sub(rf"^(policy|manifest\.platform)(?=\.(?!{OF_ONE_AUTHOR}))", "*", name)
             name = re.sub(r"(platform_info|guest_policy)\.(?!abi$)\w+", r"\1.NAME", name)
             found.setdefault(name, set()).add(check.code)
     assert found.keys() == written.keys()

@@ -33,12 +33,20 @@ def test_builtin_is_strict_and_says_what_it_cannot_decide():
     unchecked = {field.name for field in fields(policy) if isinstance(getattr(policy, field.name), Unchecked)}
     assert unchecked == {
         "minimum_abi",
+        "minimum_firmware",
         "minimum_tcb",
         "mitigations",
+        "closed_advisories",
         "measurements",
+        "launches",
+        "host_data",
+        "family_ids",
+        "image_ids",
+        "report_ids",
         "id_key_digests",
         "author_key_digests",
         "chip_ids",
+        "csp_ids",
     }
 
 
@@ -116,12 +124,20 @@ def test_debug_stays_forbidden_until_it_is_left_open_with_a_reason():
     "field",
     [
         "vmpl",
+        "minimum_firmware",
         "minimum_tcb",
         "mitigations",
+        "closed_advisories",
         "measurements",
+        "launches",
+        "host_data",
+        "family_ids",
+        "image_ids",
+        "report_ids",
         "id_key_digests",
         "author_key_digests",
         "chip_ids",
+        "csp_ids",
         "max_crl_age_seconds",
     ],
 )
@@ -197,6 +213,29 @@ def test_not_requiring_levels_needs_a_reason():
         "minimum_tcb.Genoa.ucode = 1",
         "minimum_tcb.Genoa.snp = 256",
         "minimum_tcb.Genoa.snp = true",
+        "minimum_tcb_of = {}",
+        "minimum_tcb_of.latest.Genoa.snp = 1",
+        "minimum_tcb_of.launch = {}",
+        "minimum_tcb_of.launch.Rome.snp = 1",
+        "minimum_firmware = {}",
+        'minimum_firmware.Rome = "1.55.1"',
+        "minimum_firmware.Genoa = 1",
+        'minimum_firmware.Genoa = "1.55"',
+        'minimum_firmware.Genoa = "1.55.256"',
+        "closed_advisories = []",
+        'closed_advisories = ["BadRAM"]',
+        "closed_advisories = [1]",
+        "launches = []",
+        'launches = ["00"]',
+        "launches = [1]",
+        'host_data = ["00"]',
+        'family_ids = ["00"]',
+        'image_ids = ["00"]',
+        'report_ids = ["00"]',
+        "csp_ids = []",
+        'csp_ids = [""]',
+        'require_levels = { levels = ["AL1", "AL2", "AL3", "AL4"], at_rest = 1 }',
+        'require_levels = { unchecked = "x", at_rest = "no" }',
         "mitigations.launch = 3",
         'mitigations.launch = "3"',
         'mitigations.launch = "0x1ffffffffffffffff"',
@@ -248,7 +287,7 @@ def test_digest_names_the_policy():
 
 def test_digest_of_the_default_is_a_vector():
     """The builtin policy's digest changes only when the policy or the format does (`docs/spec/appraisal.md`)."""
-    assert Policy.builtin().sha256.hex() == "1b90fa87fc15b920cb7857d243984b42c482fa93ad825f15900d74572ff2d9b5"
+    assert Policy.builtin().sha256.hex() == "acdfbe863a92238939b35fa5e1e106c0509e49f6bc664be3d547e91a01236a89"
 
 
 def test_policies_are_values():
@@ -264,7 +303,8 @@ def test_policies_are_values():
 
 
 @pytest.mark.parametrize(
-    "field", ["products", "vmpl", "measurements", "id_key_digests", "author_key_digests", "chip_ids"]
+    "field",
+    ["products", "vmpl", "measurements", "launches", "host_data", "id_key_digests", "chip_ids", "csp_ids"],
 )
 def test_empty_lists_are_a_mistake(field):
     """An empty list means neither nothing nor anything."""

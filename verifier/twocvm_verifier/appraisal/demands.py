@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from twocvm_verifier.manifest.platform import BitDemand, Mitigations, Platform
 from twocvm_verifier.policy.model import AbiVersion, Policy
+from twocvm_verifier.snp.launch import LaunchPrefix
 from twocvm_verifier.unchecked import Unchecked
 
 POLICY: Final = "policy"
@@ -35,8 +36,10 @@ class Demands:
         vmpl: Accepted VMPLs.
         committed_firmware: True where firmware that can still be rolled back is refused.
         minimum_tcb: Least TCB by product and component.
+        minimum_tcb_of: Further least TCBs, for one of the four alone.
         mitigations: Bits of the mitigation vectors.
         measurements: Accepted MEASUREMENTs.
+        launches: Accepted launches with any number of vCPUs, beside `measurements`.
         id_key_digests: Accepted ID_KEY_DIGESTs.
         author_key_digests: Accepted AUTHOR_KEY_DIGESTs.
         chip_ids: Accepted CHIP_IDs.
@@ -51,8 +54,10 @@ class Demands:
     vmpl: Demand[tuple[int, ...]]
     committed_firmware: Demand[bool]
     minimum_tcb: Demand[Mapping[str, Mapping[str, int]]]
+    minimum_tcb_of: Mapping[str, Mapping[str, Mapping[str, int]]]
     mitigations: Demand[Mitigations]
     measurements: Demand[tuple[bytes, ...]]
+    launches: Demand[tuple[LaunchPrefix, ...]]
     id_key_digests: Demand[tuple[bytes, ...]]
     author_key_digests: Demand[tuple[bytes, ...]]
     chip_ids: Demand[tuple[bytes, ...]]
@@ -71,8 +76,10 @@ def demands_of_policy(policy: Policy) -> Demands:
         vmpl=policy.vmpl,
         committed_firmware=provisional if policy.provisional_firmware else True,
         minimum_tcb=policy.minimum_tcb,
+        minimum_tcb_of=policy.minimum_tcb_of,
         mitigations=policy.mitigations,
         measurements=policy.measurements,
+        launches=policy.launches,
         id_key_digests=policy.id_key_digests,
         author_key_digests=policy.author_key_digests,
         chip_ids=policy.chip_ids,
@@ -91,8 +98,10 @@ def demands_of_platform(platform: Platform) -> Demands:
         vmpl=(platform.vmpl,),
         committed_firmware=_not_named("committed firmware"),
         minimum_tcb=platform.minimum_tcb or _not_named("least TCB"),
+        minimum_tcb_of={},
         mitigations=platform.mitigations,
         measurements=platform.measurements,
+        launches=_not_named("launch of any number of vCPUs"),
         id_key_digests=platform.id_key_digests or _not_named("id key"),
         author_key_digests=platform.author_key_digests or _not_named("author key"),
         chip_ids=platform.chip_ids or _not_named("particular chip"),

@@ -36,7 +36,7 @@ def check_demands(demands: Demands, verified: VerifiedReport) -> tuple[Check, ..
         *_guest_policy(demands, report),
         _abi(demands, report),
         _vmpl(demands, report),
-        _listed(demands, "measurement", "MEASUREMENT_MISMATCH", demands.measurements, report.measurement),
+        _measurement(demands, report),
         _listed(demands, "id_key_digest", "ID_KEY_MISMATCH", demands.id_key_digests, report.id_key_digest),
         _listed(
             demands, "author_key_digest", "AUTHOR_KEY_MISMATCH", demands.author_key_digests, report.author_key_digest
@@ -74,12 +74,13 @@ def _chip(demands: Demands, report: Report) -> Check:
 
 def _tcbs(demands: Demands, verified: VerifiedReport) -> Iterator[Check]:
     for field in TCB_FIELDS:
-        tcb = verified.tcb(field)
-        identifier = f"{demands.author}.tcb.{field.removesuffix('_tcb')}"
-        if isinstance(demands.minimum_tcb, Unchecked):
-            yield skipped(identifier, "TCB_OUT_OF_DATE", Level.AL2, unchecked=demands.minimum_tcb, actual=str(tcb))
+        tcb, name = verified.tcb(field), field.removesuffix("_tcb")
+        identifier = f"{demands.author}.tcb.{name}"
+        minimums = _minimums(demands, name)
+        if isinstance(minimums, Unchecked):
+            yield skipped(identifier, "TCB_OUT_OF_DATE", Level.AL2, unchecked=minimums, actual=str(tcb))
             continue
-        least = demands.minimum_tcb.get(str(verified.product))
+        least = _least([minimum.get(str(verified.product)) for minimum in minimums])
         below = None if least is None else tcb.below(least)
         yield judged(
             identifier,
@@ -90,6 +91,24 @@ def _tcbs(demands: Demands, verified: VerifiedReport) -> Iterator[Check]:
             actual=str(tcb),
             detail=f"below the minimum: {', '.join(below)}" if below else f"no minimum is named for {verified.product}",
         )
+
+
+def _minimums(demands: Demands, name: str) -> list[Mapping[str, Mapping[str, int]]] | Unchecked:
+    """Return the minimums of one of the four TCBs, by product: those of all four, and its own."""
+    own = demands.minimum_tcb_of.get(name)
+    if isinstance(demands.minimum_tcb, Unchecked):
+        return demands.minimum_tcb if own is None else [own]
+    return [demands.minimum_tcb] if own is None else [demands.minimum_tcb, own]
+
+
+def _least(minimums: list[Mapping[str, int] | None]) -> Mapping[str, int] | None:
+    """Return the greatest level that any of them names, by component; None where one does not know the product."""
+    least: dict[str, int] = {}
+    for minimum in minimums:
+        if minimum is None:
+            return None
+        least |= {part: max(level, least.get(part, 0)) for part, level in minimum.items()}
+    return least
 
 
 def _firmware(demands: Demands, report: Report) -> Check:
@@ -202,6 +221,23 @@ def _vmpl(demands: Demands, report: Report) -> Check:
         expected=", ".join(map(str, demands.vmpl)),
         actual=actual,
         detail="the report was requested from another privilege level",
+    )
+
+
+def _measurement(demands: Demands, report: Report) -> Check:
+    launches, measurements = demands.launches, demands.measurements
+    if isinstance(launches, Unchecked):
+        return _listed(demands, "measurement", "MEASUREMENT_MISMATCH", measurements, report.measurement)
+    vcpus = next((count for launch in launches if (count := launch.vcpus_of(report.measurement)) is not None), None)
+    listed = () if isinstance(measurements, Unchecked) else measurements
+    return judged(
+        f"{demands.author}.measurement",
+        "MEASUREMENT_MISMATCH",
+        Level.AL4,
+        holds=vcpus is not None or report.measurement in listed,
+        expected=", ".join([*(value.hex() for value in listed), *map(str, launches)]),
+        actual=report.measurement.hex() if vcpus is None else f"{report.measurement.hex()}, with {vcpus} vCPUs",
+        detail="measurement is none of those that are accepted, and of no accepted launch",
     )
 
 

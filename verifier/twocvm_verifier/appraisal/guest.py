@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from twocvm_verifier.advisories import shipped_advisories
 from twocvm_verifier.manifest.platform import Platform
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Check, Level
@@ -72,7 +73,15 @@ def appraise_guest(
         _report_data(verified.report, report_data),
         _host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
-    return conclude(verified, checks, policy=policy, at=at, simulation_allowed=platform.simulated, for_release=True)
+    return conclude(
+        verified,
+        checks,
+        policy=policy,
+        at=at,
+        advisories=shipped_advisories(),
+        simulation_allowed=platform.simulated,
+        for_release=True,
+    )
 
 
 def _simulation(platform: Platform, verified: VerifiedReport) -> Check:

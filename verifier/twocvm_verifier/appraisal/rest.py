@@ -6,8 +6,11 @@ refusing, unless the policy says that they count at rest too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
+from twocvm_verifier.advisories import Advisory, shipped_advisories
 from twocvm_verifier.clock import require_utc
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Level, LevelProof
@@ -19,6 +22,14 @@ from .conclusion import conclude
 from .demands import demands_of_policy
 from .fields import check_demands
 from .revocation import check_revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """Look for the attacks that this version knows of: the default."""
+
+
+SHIPPED: Final = Shipped()
 
 
 def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appraisal:
@@ -35,6 +46,48 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
     Raises:
         TypeError: `verified` is not a verified report.
     """
+    return _appraise(verified, policy=policy, at=at, advisories=shipped_advisories())
+
+
+def appraise_examination(
+    examination: Examination,
+    *,
+    policy: Policy,
+    at: datetime,
+    simulated: bool,
+    advisories: tuple[Advisory, ...] | Shipped = SHIPPED,
+) -> Appraisal:
+    """Judge evidence of which every rule of authenticity was asked, whether or not it is authentic.
+
+    Args:
+        examination: From `SnpVerifier.examine`.
+        policy: As `appraise`.
+        at: As `appraise`.
+        simulated: Whether the trust anchors are a simulated platform's.
+        advisories: The attacks that are looked for; those that ship with this version unless a record brings its own.
+
+    Returns:
+        As `appraise`; for evidence that is not authentic its rules alone, for then nothing in it can be judged.
+    """
+    if examination.verified is not None:
+        table = shipped_advisories() if isinstance(advisories, Shipped) else advisories
+        return _appraise(examination.verified, policy=policy, at=at, advisories=table)
+    nothing = "the evidence is not authentic"
+    judged_at = require_utc(at)
+    return Appraisal(
+        platform=platform_of(simulated=simulated),
+        checks=checks_of_outcomes(examination.outcomes),
+        levels=tuple(LevelProof(level=level, proved_by="", detail=nothing) for level in Level),
+        advisories=(),
+        facts=facts_of(examination.report, examination.vek),
+        collateral=(),
+        policy_sha256=policy.sha256,
+        valid_until=judged_at,
+        judged_at=judged_at,
+    )
+
+
+def _appraise(verified: VerifiedReport, *, policy: Policy, at: datetime, advisories: tuple[Advisory, ...]) -> Appraisal:
     if not isinstance(verified, VerifiedReport):
         raise TypeError("only a verified report can be appraised")
     checks = (
@@ -43,32 +96,6 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
         *simulation_checks(verified),
         *check_demands(demands_of_policy(policy), verified),
     )
-    return conclude(verified, checks, policy=policy, at=at, simulation_allowed=False, for_release=False)
-
-
-def appraise_examination(examination: Examination, *, policy: Policy, at: datetime, simulated: bool) -> Appraisal:
-    """Judge evidence of which every rule of authenticity was asked, whether or not it is authentic.
-
-    Args:
-        examination: From `SnpVerifier.examine`.
-        policy: As `appraise`.
-        at: As `appraise`.
-        simulated: Whether the trust anchors are a simulated platform's.
-
-    Returns:
-        As `appraise`; for evidence that is not authentic its rules alone, for then nothing in it can be judged.
-    """
-    if examination.verified is not None:
-        return appraise(examination.verified, policy=policy, at=at)
-    nothing = "the evidence is not authentic"
-    judged_at = require_utc(at)
-    return Appraisal(
-        platform=platform_of(simulated=simulated),
-        checks=checks_of_outcomes(examination.outcomes),
-        levels=tuple(LevelProof(level=level, proved_by="", detail=nothing) for level in Level),
-        facts=facts_of(examination.report, examination.vek),
-        collateral=(),
-        policy_sha256=policy.sha256,
-        valid_until=judged_at,
-        judged_at=judged_at,
+    return conclude(
+        verified, checks, policy=policy, at=at, advisories=advisories, simulation_allowed=False, for_release=False
     )

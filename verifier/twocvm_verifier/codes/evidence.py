@@ -9,6 +9,7 @@ from .table import CANNOT_JUDGE, NOT_AUTHENTIC, REFUSED, UNSUPPORTED, Code, malf
 _ABI: Final = "SNP ABI 56860, 7.3"
 _VCEK: Final = "VCEK 57230, 3.1"
 _HERE: Final = "docs/spec/appraisal.md"
+_ADVISORIES: Final = "docs/advisories.md"
 
 
 def _not_authentic(meaning: str, spec: str) -> Code:
@@ -24,6 +25,10 @@ def _refused(meaning: str, spec: str) -> Code:
 
 
 CODES: Final[dict[str, Code]] = {
+    "MALFORMED_ADVISORY": malformed(
+        "An advisory breaks a rule of its format. Mend the file as `docs/advisories.md` says.",
+        _ADVISORIES,
+    ),
     "MALFORMED_CERT_TABLE": malformed(
         "The host's certificate table breaks a rule of its format. Fetch the certificates from AMD instead.",
         "GHCB 56421, 4.1.8.1",
@@ -148,6 +153,11 @@ CODES: Final[dict[str, Code]] = {
         "The guest's policy demands an ABI version that is not acceptable. Launch the guest with another policy.",
         "SNP ABI 56860, 4.3",
     ),
+    "ADVISORY_NOT_CLOSED": _refused(
+        "The platform is not shown to have closed an attack that the policy names. The operator has to update it, or "
+        "to say how it is closed otherwise.",
+        _ADVISORIES,
+    ),
     "AUTHOR_KEY_MISMATCH": _refused(
         "The author key of the launch is none of the accepted ones. Somebody else signed for this guest.",
         _ABI,
@@ -156,9 +166,17 @@ CODES: Final[dict[str, Code]] = {
         "The chip is none of the accepted ones, or its id is masked. The guest runs on another machine.",
         _ABI,
     ),
+    "CSP_NOT_ACCEPTED": _refused(
+        "The key that signed is of a provider that is not accepted. The guest runs somewhere else.",
+        _VCEK,
+    ),
     "DEBUG_ALLOWED": _refused(
         "The guest's policy lets the host read and write its memory. Never release anything to it.",
         "SNP ABI 56860, 4.3",
+    ),
+    "FIRMWARE_OUT_OF_DATE": _refused(
+        "The SNP firmware that runs, or that is committed, is older than demanded. The operator has to update it.",
+        _ABI,
     ),
     "FIRMWARE_PROVISIONAL": _refused(
         "The firmware that runs can be rolled back to an older one. The operator has to commit it.",
@@ -171,6 +189,10 @@ CODES: Final[dict[str, Code]] = {
     "HOST_DATA_MISMATCH": _refused(
         "The guest was launched for another manifest, or for none where one is demanded.",
         _HERE,
+    ),
+    "ID_BLOCK_MISMATCH": _refused(
+        "The family or image id of the launch is none of the accepted ones. The guest was launched as another product.",
+        _ABI,
     ),
     "ID_KEY_MISMATCH": _refused(
         "The id key of the launch is none of the accepted ones. Somebody else signed for this guest.",
@@ -196,8 +218,17 @@ CODES: Final[dict[str, Code]] = {
         "A setting of the machine is not as demanded. The operator has to change it and boot again.",
         _ABI,
     ),
+    "POLICY_EMPTY": _refused(
+        "The policy names no reference value and does not say why, so that it accepts whatever is genuine. Name the "
+        'guests that are meant, or write down the reason: { unchecked = "..." }.',
+        _HERE,
+    ),
     "PRODUCT_NOT_ACCEPTED": _refused(
         "The chip's product is none of the accepted ones.",
+        _ABI,
+    ),
+    "REPORT_ID_MISMATCH": _refused(
+        "The report is of another launch than the accepted ones. A guest that is launched again has a new id.",
         _ABI,
     ),
     "SIMULATED_NOT_ACCEPTED": _refused(

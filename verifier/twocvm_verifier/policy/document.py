@@ -10,35 +10,21 @@ reported at once. The format stands in `docs/spec/appraisal.md`.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
 from twocvm_verifier.errors import MalformedError
-from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_BITS, BitDemand, Mitigations
-from twocvm_verifier.result import Level
 from twocvm_verifier.snp.product import Product
-from twocvm_verifier.snp.tcb import COMPONENTS
-from twocvm_verifier.strictjson import text_problem
-from twocvm_verifier.unchecked import Unchecked
 
-from .model import AbiVersion, Policy, RequiredLevels
+from . import values
+from .model import Policy
+from .values import ValueProblemError, Written
 
 MAX_POLICY_BYTES: Final = 262_144
-_MAX_NAME_CHARACTERS: Final = 128
 _MAX_CRL_AGE_SECONDS: Final = 10 * 365 * 86_400
-_UNCHECKED: Final = frozenset({"unchecked"})
-_ABI: Final = re.compile(r"(\d{1,3})\.(\d{1,3})", re.ASCII)
-_MASK: Final = re.compile(r"0x[0-9a-f]{1,16}", re.ASCII)
-
-_Value = TypeVar("_Value")
-Toml: TypeAlias = Any  # what tomllib returns: nothing is known of it until it is looked at
-
-
-class _ValueProblemError(Exception):
-    """A value is wrong; the text says how, the caller knows where."""
+_MAX_VMPL: Final = 3
 
 
 def parse_policy(text: str) -> Policy:
@@ -57,6 +43,17 @@ def parse_policy(text: str) -> Policy:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise MalformedError("policy", "", "not TOML") from error
+    return policy_of_document(document)
+
+
+def policy_of_document(document: Written) -> Policy:
+    """Return the policy that a document writes, as `tomllib` or `strictjson` read it.
+
+    Raises:
+        MalformedError: As `parse_policy`.
+    """
+    if not isinstance(document, Mapping):
+        raise MalformedError("policy", "", "not a table")
     changes: dict[str, Any] = {}
     problems: list[str] = []
     for key, value in document.items():
@@ -66,7 +63,7 @@ def parse_policy(text: str) -> Policy:
             continue
         try:
             changes[key] = reader(value)
-        except _ValueProblemError as problem:
+        except ValueProblemError as problem:
             problems.append(f"{key}: {problem}")
     changes |= changes.pop("guest_policy", {})
     if problems:
@@ -74,188 +71,31 @@ def parse_policy(text: str) -> Policy:
     return replace(Policy.builtin(), **changes)
 
 
-def _name(value: Toml) -> str:
-    text = _text(value)
-    if not 1 <= len(text) <= _MAX_NAME_CHARACTERS:
-        raise _ValueProblemError(f"want 1 to {_MAX_NAME_CHARACTERS} characters")
-    return text
-
-
-def _text(value: Toml) -> str:
-    if not isinstance(value, str):
-        raise _ValueProblemError("want text")
-    if problem := text_problem(value):
-        raise _ValueProblemError(f"text {problem}")
-    return value
-
-
-def _flag(value: Toml) -> bool:
-    if not isinstance(value, bool):
-        raise _ValueProblemError("want true or false")
-    return value
-
-
-def _integer(value: Toml, *, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise _ValueProblemError(f"want a whole number from 0 to {most}")
-    return value
-
-
-def _list(value: Toml, reader: Callable[[Toml], _Value]) -> tuple[_Value, ...]:
-    if not isinstance(value, list) or not value:
-        raise _ValueProblemError("want a list that is not empty")
-    values = tuple(map(reader, value))
-    if len(set(values)) != len(values):
-        raise _ValueProblemError("something stands twice")
-    return values
-
-
-def _table(value: Toml, keys: frozenset[str]) -> Mapping[str, Toml]:
-    if not isinstance(value, dict):
-        raise _ValueProblemError("want a table")
-    if unknown := sorted(set(value) - keys):
-        raise _ValueProblemError(f"unknown field {unknown[0]!r}")
-    return value
-
-
-def _unless_unchecked(reader: Callable[[Toml], _Value]) -> Callable[[Toml], _Value | Unchecked]:
-    def read(value: Toml) -> _Value | Unchecked:
-        if isinstance(value, dict) and "unchecked" in value:
-            return Unchecked(_reason(_table(value, _UNCHECKED)["unchecked"]))
-        return reader(value)
-
-    return read
-
-
-def _hex(size_bytes: int) -> Callable[[Toml], bytes]:
-    def read(value: Toml) -> bytes:
-        if not isinstance(value, str) or not re.fullmatch(f"[0-9a-f]{{{2 * size_bytes}}}", value):
-            raise _ValueProblemError(f"want {2 * size_bytes} lower case hex digits")
-        return bytes.fromhex(value)
-
-    return read
-
-
-def _hex_list(size_bytes: int) -> Callable[[Toml], tuple[bytes, ...] | Unchecked]:
-    return _unless_unchecked(lambda value: _list(value, _hex(size_bytes)))
-
-
-def _one_of(accepted: frozenset[str]) -> Callable[[Toml], str]:
-    def read(value: Toml) -> str:
-        if value not in accepted if isinstance(value, str) else True:
-            raise _ValueProblemError(f"want one of {', '.join(sorted(accepted))}")
-        return str(value)
-
-    return read
-
-
-def _platform_info(value: Toml) -> BitDemand:
-    table = _table(value, frozenset({"required", "forbidden"}))
-    return _disjoint(_mask(table, "required", PLATFORM_INFO_BITS), _mask(table, "forbidden", PLATFORM_INFO_BITS))
-
-
-def _guest_policy(value: Toml) -> dict[str, object]:
-    """Return the fields of the policy that this table decides.
-
-    What the built-in policy forbids stays forbidden unless a bit is required, or left open with a reason: a table that
-    is about something else must not let DEBUG in by its silence.
-    """
-    table = _table(value, frozenset({"required", "forbidden", "unchecked", "minimum_abi"}))
-    reasons = _table(table.get("unchecked", {}), frozenset(GUEST_POLICY_BITS))
-    opened = {name: Unchecked(_reason(reason)) for name, reason in reasons.items()}
-    open_mask = sum(1 << GUEST_POLICY_BITS[name] for name in opened)
-    required = _mask(table, "required", GUEST_POLICY_BITS)
-    forbidden = _mask(table, "forbidden", GUEST_POLICY_BITS)
-    if open_mask & (required | forbidden):
-        raise _ValueProblemError("a bit is demanded and left unchecked")
-    builtin = Policy.builtin().guest_policy.forbidden & ~required & ~open_mask
-    fields: dict[str, object] = {
-        "guest_policy": _disjoint(required, forbidden | builtin),
-        "open_guest_policy": opened,
-    }
-    if "minimum_abi" in table:
-        fields["minimum_abi"] = _unless_unchecked(_abi)(table["minimum_abi"])
-    return fields
-
-
-def _mask(table: Mapping[str, Toml], name: str, bits: Mapping[str, int]) -> int:
-    listed = table.get(name, [])
-    if not isinstance(listed, list):
-        raise _ValueProblemError("want lists of names of bits")
-    return sum(1 << bits[bit] for bit in set(map(_one_of(frozenset(bits)), listed)))
-
-
-def _disjoint(required: int, forbidden: int) -> BitDemand:
-    if required & forbidden:
-        raise _ValueProblemError("a bit is both required and forbidden")
-    return BitDemand(required=required, forbidden=forbidden)
-
-
-def _abi(value: Toml) -> AbiVersion:
-    match = _ABI.fullmatch(value) if isinstance(value, str) else None
-    if match is None or max(int(match[1]), int(match[2])) > 0xFF:
-        raise _ValueProblemError('want an ABI version such as "1.51"')
-    return AbiVersion(major=int(match[1]), minor=int(match[2]))
-
-
-def _minimum_tcb(value: Toml) -> Mapping[str, Mapping[str, int]]:
-    table = _table(value, frozenset(Product))
-    if not table:
-        raise _ValueProblemError("want at least one product")
-    return {
-        product: {name: _integer(number, most=0xFF) for name, number in _table(least, COMPONENTS).items()}
-        for product, least in table.items()
-    }
-
-
-def _mitigations(value: Toml) -> Mitigations:
-    table = _table(value, frozenset({"launch", "current"}))
-    masks = {}
-    for name in ("launch", "current"):
-        mask = table.get(name, "0x0")
-        if not isinstance(mask, str) or not _MASK.fullmatch(mask):
-            raise _ValueProblemError('want masks such as "0x3f"')
-        masks[name] = int(mask, 16)
-    return Mitigations(**masks)
-
-
-def _required_levels(value: Toml) -> RequiredLevels:
-    if isinstance(value, list):
-        value = {"levels": value}
-    if isinstance(value, dict) and "unchecked" in value:
-        return RequiredLevels(
-            levels=(), at_rest=True, others=Unchecked(_reason(_table(value, _UNCHECKED)["unchecked"]))
-        )
-    table = _table(value, frozenset({"levels", "reason"}))
-    named = _list(table.get("levels"), _one_of(frozenset(Level)))
-    levels = tuple(level for level in Level if level in named)
-    if len(levels) < len(Level) and "reason" not in table:
-        raise _ValueProblemError('want a reason for the levels that are left out: { levels = [...], reason = "..." }')
-    others = Unchecked(_reason(table["reason"])) if "reason" in table else Policy.builtin().require_levels.others
-    return RequiredLevels(levels=levels, at_rest=True, others=others)
-
-
-def _reason(value: Toml) -> str:
-    text = _text(value)
-    if not text.strip():
-        raise _ValueProblemError("want a reason")
-    return text
-
-
-_FIELDS: Final[Mapping[str, Callable[[Toml], object]]] = {
-    "name": _name,
-    "products": lambda value: _list(value, _one_of(frozenset(Product))),
-    "guest_policy": _guest_policy,
-    "platform_info": _platform_info,
-    "vmpl": _unless_unchecked(lambda value: _list(value, lambda vmpl: _integer(vmpl, most=3))),
-    "provisional_firmware": _flag,
-    "minimum_tcb": _unless_unchecked(_minimum_tcb),
-    "mitigations": _unless_unchecked(_mitigations),
-    "measurements": _hex_list(48),
-    "id_key_digests": _hex_list(48),
-    "author_key_digests": _hex_list(48),
-    "chip_ids": _hex_list(64),
-    "require_host_data": _flag,
-    "max_crl_age_seconds": _unless_unchecked(lambda value: _integer(value, most=_MAX_CRL_AGE_SECONDS)),
-    "require_levels": _required_levels,
+_FIELDS: Final[Mapping[str, Callable[[Written], object]]] = {
+    "name": values.name,
+    "products": lambda value: values.listed(value, values.one_of(frozenset(Product))),
+    "guest_policy": values.guest_policy,
+    "platform_info": values.platform_info,
+    "vmpl": values.unless_unchecked(
+        lambda value: values.listed(value, lambda vmpl: values.integer(vmpl, most=_MAX_VMPL))
+    ),
+    "provisional_firmware": values.flag,
+    "minimum_firmware": values.unless_unchecked(values.minimum_firmware),
+    "minimum_tcb": values.unless_unchecked(values.minimum_tcb),
+    "minimum_tcb_of": values.minimum_tcb_of,
+    "mitigations": values.unless_unchecked(values.mitigations),
+    "closed_advisories": values.unless_unchecked(lambda value: values.listed(value, values.advisory)),
+    "measurements": values.hex_list(48),
+    "launches": values.unless_unchecked(lambda value: values.listed(value, values.launch)),
+    "host_data": values.hex_list(32),
+    "family_ids": values.hex_list(16),
+    "image_ids": values.hex_list(16),
+    "report_ids": values.hex_list(32),
+    "id_key_digests": values.hex_list(48),
+    "author_key_digests": values.hex_list(48),
+    "chip_ids": values.hex_list(64),
+    "csp_ids": values.unless_unchecked(lambda value: values.listed(value, values.name)),
+    "require_host_data": values.flag,
+    "max_crl_age_seconds": values.unless_unchecked(lambda value: values.integer(value, most=_MAX_CRL_AGE_SECONDS)),
+    "require_levels": values.required_levels,
 }

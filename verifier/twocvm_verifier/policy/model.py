@@ -10,13 +10,14 @@ manifest's `platform` holds beside the policy; both must be met.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Final
 
 from twocvm_verifier.framing import policy_digest
 from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, BitDemand, Mitigations
 from twocvm_verifier.result import Level
+from twocvm_verifier.snp.launch import LaunchPrefix
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.strictjson import Json, canonical
 from twocvm_verifier.unchecked import Unchecked
@@ -25,10 +26,16 @@ DAY_SECONDS: Final = 86_400
 # protocol.md, "Collateral": a release needs a CRL of at most 30 days unless the policy says otherwise.
 DEFAULT_MAX_CRL_AGE_SECONDS: Final = 30 * DAY_SECONDS
 
+# The report's four TCBs, as a policy names them.
+TCBS: Final = ("reported", "committed", "current", "launch")
+
 _UNKNOWN_GUEST: Final = Unchecked("the built-in policy knows no guest's reference values")
 _UNKNOWN_KEYS: Final = Unchecked("the built-in policy knows nobody's launch keys")
 _UNKNOWN_CHIPS: Final = Unchecked("the built-in policy accepts any chip of a known product")
 _UNKNOWN_TCB: Final = Unchecked("the built-in policy has no reference for a least TCB")
+_UNKNOWN_FIRMWARE: Final = Unchecked("the built-in policy has no reference for a least firmware version")
+_UNKNOWN_PROVIDERS: Final = Unchecked("the built-in policy accepts the VLEK of any provider")
+_LISTED_ONLY: Final = Unchecked("the built-in policy lists the attacks that a platform leaves open, and refuses none")
 _UNKNOWN_MITIGATIONS: Final = Unchecked("the built-in policy has no reference for mitigations")
 _ANY_ABI: Final = Unchecked("the built-in policy demands no least ABI of the guest's own policy")
 _NO_OTHERS: Final = Unchecked("all four levels are required")
@@ -48,6 +55,24 @@ class AbiVersion:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class FirmwareVersion:
+    """A version of the SNP firmware.
+
+    Attributes:
+        major: Of its interface, 0..255.
+        minor: Of its interface, 0..255.
+        build: 0..255.
+    """
+
+    major: int
+    minor: int
+    build: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.build}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +103,24 @@ class Policy:
         platform_info: Bits of PLATFORM_INFO that must or must not be set.
         vmpl: Accepted VMPLs.
         provisional_firmware: Whether firmware that can still be rolled back is accepted.
+        minimum_firmware: By product, the least version of the firmware that runs and that is committed. A product that
+            it does not name is refused.
         minimum_tcb: By product, the least of each component that is named, for the reported, committed, current and
             launch TCB alike. A product that it does not name is refused.
+        minimum_tcb_of: The same for one of the four TCBs alone, by its name in `TCBS`; holds beside `minimum_tcb`.
         mitigations: Bits that the mitigation vectors must have.
+        closed_advisories: Ids of advisories that the platform must be proved to have closed.
         measurements: Accepted MEASUREMENT values (48 bytes each).
+        launches: Accepted launches with any number of vCPUs; a MEASUREMENT of one of them is accepted beside
+            `measurements`.
+        host_data: Accepted HOST_DATA values (32 bytes each), asked beside `require_host_data`.
+        family_ids: Accepted FAMILY_ID values (16 bytes each).
+        image_ids: Accepted IMAGE_ID values (16 bytes each).
+        report_ids: Accepted REPORT_ID values (32 bytes each); each names one launch.
         id_key_digests: Accepted ID_KEY_DIGEST values (48 bytes each).
         author_key_digests: Accepted AUTHOR_KEY_DIGEST values (48 bytes each).
         chip_ids: Accepted CHIP_ID values (64 bytes each); a zero CHIP_ID matches none.
+        csp_ids: Accepted CSP_ID values of a VLEK; a VCEK is of no provider.
         require_host_data: Whether HOST_DATA must be the manifest's hash; else it may also be zero.
         max_crl_age_seconds: How old a CRL may be for a release.
         require_levels: Which levels must be proved.
@@ -98,12 +134,21 @@ class Policy:
     platform_info: BitDemand
     vmpl: tuple[int, ...] | Unchecked
     provisional_firmware: bool
+    minimum_firmware: Mapping[str, FirmwareVersion] | Unchecked
     minimum_tcb: Mapping[str, Mapping[str, int]] | Unchecked
+    minimum_tcb_of: Mapping[str, Mapping[str, Mapping[str, int]]]
     mitigations: Mitigations | Unchecked
+    closed_advisories: tuple[str, ...] | Unchecked
     measurements: tuple[bytes, ...] | Unchecked
+    launches: tuple[LaunchPrefix, ...] | Unchecked
+    host_data: tuple[bytes, ...] | Unchecked
+    family_ids: tuple[bytes, ...] | Unchecked
+    image_ids: tuple[bytes, ...] | Unchecked
+    report_ids: tuple[bytes, ...] | Unchecked
     id_key_digests: tuple[bytes, ...] | Unchecked
     author_key_digests: tuple[bytes, ...] | Unchecked
     chip_ids: tuple[bytes, ...] | Unchecked
+    csp_ids: tuple[str, ...] | Unchecked
     require_host_data: bool
     max_crl_age_seconds: int | Unchecked
     require_levels: RequiredLevels
@@ -123,25 +168,34 @@ class Policy:
             platform_info=BitDemand(required=0, forbidden=0),
             vmpl=(0,),
             provisional_firmware=False,
+            minimum_firmware=_UNKNOWN_FIRMWARE,
             minimum_tcb=_UNKNOWN_TCB,
+            minimum_tcb_of={},
             mitigations=_UNKNOWN_MITIGATIONS,
+            closed_advisories=_LISTED_ONLY,
             measurements=_UNKNOWN_GUEST,
+            launches=_UNKNOWN_GUEST,
+            host_data=_UNKNOWN_GUEST,
+            family_ids=_UNKNOWN_GUEST,
+            image_ids=_UNKNOWN_GUEST,
+            report_ids=_UNKNOWN_GUEST,
             id_key_digests=_UNKNOWN_KEYS,
             author_key_digests=_UNKNOWN_KEYS,
             chip_ids=_UNKNOWN_CHIPS,
+            csp_ids=_UNKNOWN_PROVIDERS,
             require_host_data=False,
             max_crl_age_seconds=DEFAULT_MAX_CRL_AGE_SECONDS,
             require_levels=RequiredLevels(levels=tuple(Level), at_rest=False, others=_NO_OTHERS),
         )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "open_guest_policy", MappingProxyType(dict(self.open_guest_policy)))
-        if not isinstance(self.minimum_tcb, Unchecked):
-            frozen = {product: MappingProxyType(dict(least)) for product, least in self.minimum_tcb.items()}
-            object.__setattr__(self, "minimum_tcb", MappingProxyType(frozen))
-        for name in ("products", "vmpl", "measurements", "id_key_digests", "author_key_digests", "chip_ids"):
-            if getattr(self, name) == ():
-                raise ValueError(f"{name}: an empty list accepts nothing; say Unchecked(reason) to accept anything")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value == ():
+                raise ValueError(
+                    f"{each.name}: an empty list accepts nothing; say Unchecked(reason) to accept anything"
+                )
+            object.__setattr__(self, each.name, _frozen(value))
 
     @property
     def sha256(self) -> bytes:
@@ -149,47 +203,29 @@ class Policy:
         return policy_digest(canonical(self.to_json()))
 
     def to_json(self) -> dict[str, Json]:
-        """Return the form that is hashed (`docs/spec/appraisal.md`)."""
-        return {
-            "name": self.name,
-            "products": list(self.products),
-            "guest_policy": _demand_json(self.guest_policy),
-            "open_guest_policy": _json(self.open_guest_policy),
-            "minimum_abi": _json(self.minimum_abi),
-            "platform_info": _demand_json(self.platform_info),
-            "vmpl": _json(self.vmpl),
-            "provisional_firmware": self.provisional_firmware,
-            "minimum_tcb": _json(self.minimum_tcb),
-            "mitigations": _json(self.mitigations),
-            "measurements": _json(self.measurements),
-            "id_key_digests": _json(self.id_key_digests),
-            "author_key_digests": _json(self.author_key_digests),
-            "chip_ids": _json(self.chip_ids),
-            "require_host_data": self.require_host_data,
-            "max_crl_age_seconds": _json(self.max_crl_age_seconds),
-            "require_levels": {
-                "levels": [str(level) for level in self.require_levels.levels],
-                "at_rest": self.require_levels.at_rest,
-                "others": _json(self.require_levels.others),
-            },
-        }
+        """Return the form that is hashed (`docs/spec/appraisal.md`): every field by its name."""
+        return {each.name: _json(getattr(self, each.name)) for each in fields(self)}
 
 
 def _bits(*names: str) -> int:
     return sum(1 << GUEST_POLICY_BITS[name] for name in names)
 
 
-def _demand_json(demand: BitDemand) -> Json:
-    # Masks are text: a 64-bit number is not an integer that every JSON reader keeps.
-    return {"required": f"{demand.required:016x}", "forbidden": f"{demand.forbidden:016x}"}
+def _frozen(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    return MappingProxyType({key: _frozen(member) for key, member in value.items()})
 
 
 def _json(value: object) -> Json:
     if isinstance(value, Unchecked):
         return {"unchecked": value.reason}
-    if isinstance(value, Mitigations):
-        return {"launch": f"{value.launch:016x}", "current": f"{value.current:016x}"}
-    if isinstance(value, AbiVersion):
+    if isinstance(value, (BitDemand, Mitigations)):
+        # Masks are text: a 64-bit number is not an integer that every JSON reader keeps.
+        return {each.name: f"{getattr(value, each.name):016x}" for each in fields(value)}
+    if isinstance(value, RequiredLevels):
+        return {each.name: _json(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, (AbiVersion, FirmwareVersion, LaunchPrefix)):
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): _json(member) for key, member in value.items()}
@@ -197,6 +233,8 @@ def _json(value: object) -> Json:
         return [_json(member) for member in value]
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, (int, str)):
+    if isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return str(value)
     raise TypeError(f"a policy holds no {type(value).__name__}")

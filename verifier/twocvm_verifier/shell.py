@@ -1,0 +1,166 @@
+"""What the verifier's commands share: options, files, the clock, and evidence as a person hands it over.
+
+The only module below the commands that reads files; every parser has its own, exact limits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from .policy import Policy
+    from .snp.roots import Roots
+
+STDIO: Final = Path("-")
+BUILTIN: Final = "builtin"
+# More than the largest document of a command that does not say otherwise.
+_MAX_FILE_BYTES: Final = 1 << 20
+_PEM: Final = b"-----BEGIN CERTIFICATE-----"
+
+
+class OutputForm(StrEnum):
+    """What `-o` takes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def file_option(text: str, *names: str) -> Any:  # noqa: ANN401 - what typer's own function returns
+    """Return an option that takes a file."""
+    return typer.Option(*names, metavar="FILE", help=text)
+
+
+Vek: TypeAlias = Annotated[Path | None, file_option("The VCEK or VLEK certificate of its key, DER or PEM.")]
+Chain: TypeAlias = Annotated[
+    Path | None, file_option("ASK or ASVK and ARK in PEM, as evidence brings them; only compared.")
+]
+SimulatedRoot: TypeAlias = Annotated[Path | None, file_option("Accept this simulated platform; it promises nothing.")]
+At: TypeAlias = Annotated[str, typer.Option("--at", metavar="RFC3339", help="Judge at this time instead of now.")]
+Form: TypeAlias = Annotated[OutputForm, typer.Option("-o", "--output", help="How the result is printed.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceFiles:
+    """Evidence at rest, read and not yet believed.
+
+    Attributes:
+        report: The report, as the platform gave it.
+        vek: DER of its key's certificate.
+        chain: PEM of intermediate and root, or None where none came along.
+    """
+
+    report: bytes
+    vek: bytes
+    chain: bytes | None
+
+
+def read_evidence(report: Path, *, vek: Path | None, chain: Path | None, without_vek: str) -> EvidenceFiles:
+    """Read evidence from its files.
+
+    Args:
+        report: The report's file.
+        vek: The certificate's file, if one was named.
+        chain: The chain's file, if one was named.
+        without_vek: Why nothing else is tried where no certificate was named.
+
+    Raises:
+        NotFoundError: No certificate was named; a report that is none is said first.
+        MalformedError: The certificate's file holds several.
+    """
+    from .errors import NotFoundError
+    from .snp.report import parse_report
+
+    raw = read_file(report)
+    if vek is None:
+        parse_report(raw)
+        raise NotFoundError("VEK_MISSING", f"vek: got none, want the certificate of the report's key; {without_vek}")
+    return EvidenceFiles(report=raw, vek=certificate(read_file(vek)), chain=None if chain is None else read_file(chain))
+
+
+def roots_of(simulated_root: Path | None) -> Roots:
+    """Return AMD's roots, or those of the simulated platform that was named."""
+    from .snp.roots import amd_roots, simulated_roots
+
+    return amd_roots() if simulated_root is None else simulated_roots(read_file(simulated_root))
+
+
+def read_policy(name: str) -> Policy:
+    """Return the policy of a file, or the built-in one for its name.
+
+    Raises:
+        MalformedError: The file is no policy.
+    """
+    from .errors import MalformedError
+    from .policy import Policy, parse_policy
+
+    if name == BUILTIN:
+        return Policy.builtin()
+    try:
+        return parse_policy(read_file(Path(name)).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise MalformedError("policy", "", "not UTF-8") from error
+
+
+def certificate(raw: bytes) -> bytes:
+    """Return one certificate's DER, whether it was given as DER or PEM.
+
+    Raises:
+        MalformedError: PEM of none or several.
+    """
+    if not raw.lstrip().startswith(_PEM):
+        return raw
+    from .errors import MalformedError
+    from .snp.roots import pem_certificates
+
+    found = pem_certificates(raw)
+    if len(found) != 1:
+        raise MalformedError("vek", "pem", f"got {len(found)} certificates, want one")
+    return found[0]
+
+
+def time_of(text: str) -> datetime:
+    """Return the time that was given with --at, or now."""
+    from .clock import SystemClock, parse_time
+
+    if not text:
+        return SystemClock().now()
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from error
+
+
+def read_file(path: Path, *, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
+    """Return what a file holds, or standard input for `-`; no more than `max_bytes`."""
+    if path == STDIO:
+        return sys.stdin.buffer.read(max_bytes)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(max_bytes)
+    except OSError as error:
+        raise typer.BadParameter(f"{str(path)!r}: {error.strerror}") from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write exactly these bytes to a file, or to standard output for `-`."""
+    if path == STDIO:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise typer.BadParameter(f"{str(path)!r}: {error.strerror}") from error
+
+
+def write_json(result: object) -> None:
+    """Write a result to standard output, for programs."""
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
