@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -78,11 +79,16 @@ def parse_tcb(raw: bytes, *, product: Product, field: str = "tcb") -> Tcb:
         MalformedError: A byte that the product's layout reserves is not zero.
     """
     require_tcb_layout(raw, product=product, field=field)
-    offsets = layout(product)
-    return Tcb(**{"fmc": 0, **{name: raw[offset] for name, offset in offsets.items()}})
+    return _components(raw, product)
 
 
 def require_tcb_layout(raw: bytes, *, product: Product, field: str) -> None:
     """Refuse a TCB_VERSION in which the product's layout reserves a byte that is set; else as `parse_tcb`."""
     if int.from_bytes(raw, "little") & _RESERVED[product]:
         raise MalformedError("report", field, f"reserved bytes are not zero for {product}: {raw.hex()}")
+
+
+# A judgement asks for a report's four TCBs some forty times, and a fleet has few.
+@lru_cache(maxsize=64)
+def _components(raw: bytes, product: Product) -> Tcb:
+    return Tcb(**{"fmc": 0, **{name: raw[offset] for name, offset in layout(product).items()}})
