@@ -31,7 +31,7 @@ from twocvm_guest.runtime.items import Item
 from twocvm_verifier import evidence
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import MalformedError, ReleaseError
-from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdraw, parse_statement
+from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdraw, parse_statement_file
 
 from .answers import BYTES, answer, answer_bytes, content_digest, problem
 from .pace import Pace
@@ -83,32 +83,26 @@ class Caller:
     guest: LockedGuest
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return what the routes of this application share."""
     return cast(Service, request.app.state.service)
 
 
-def caller_of(request: Request) -> Caller:
+TheService = Annotated[Service, Depends(service_of)]
+
+
+async def caller_of(request: Request, service: TheService) -> Caller:
     """Return who calls.
 
     Raises:
         ReleaseError: NOT_LOCKED, CONNECTION_RETIRED, CLIENT_CERTIFICATE_REQUIRED or NOT_A_PARTICIPANT, in this order.
     """
     peer = peer_of(request)
-    guest = service_of(request).agent.locked(peer)
+    guest = service.agent.locked(peer)
     return Caller(name=guest.caller(peer.participant_spki_sha256), guest=guest)
 
 
-async def _caller(request: Request) -> Caller:
-    return caller_of(request)
-
-
-async def _service(request: Request) -> Service:
-    return service_of(request)
-
-
-TheCaller = Annotated[Caller, Depends(_caller)]
-TheService = Annotated[Service, Depends(_service)]
+TheCaller = Annotated[Caller, Depends(caller_of)]
 
 routes = APIRouter(route_class=GuestRoute, redirect_slashes=False)
 
@@ -150,8 +144,8 @@ async def manifest(caller: TheCaller) -> Response:
 @routes.post("/v1/join")
 async def join(request: Request, caller: TheCaller, service: TheService) -> Response:
     """Take the caller's go."""
-    go = parse_statement(Go, await read_json(request, max_bytes=MAX_STATEMENT_BYTES))
-    await _on(service.work, lambda: caller.guest.join(go, caller=caller.name))
+    body = await read_body(request, max_bytes=MAX_STATEMENT_BYTES)
+    await _on(service.work, lambda: caller.guest.join(parse_statement_file(Go, body), caller=caller.name))
     return answer({})
 
 
@@ -183,8 +177,8 @@ async def release(name: str, request: Request, caller: TheCaller, service: TheSe
 @routes.post("/v1/withdraw")
 async def withdraw(request: Request, caller: TheCaller, service: TheService) -> Response:
     """Take the caller's withdrawal."""
-    withdrawal = parse_statement(Withdraw, await read_json(request, max_bytes=MAX_STATEMENT_BYTES))
-    await _on(service.work, lambda: caller.guest.withdraw(withdrawal, caller=caller.name))
+    body = await read_body(request, max_bytes=MAX_STATEMENT_BYTES)
+    await _on(service.work, lambda: caller.guest.withdraw(parse_statement_file(Withdraw, body), caller=caller.name))
     return answer({})
 
 
