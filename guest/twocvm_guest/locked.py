@@ -182,7 +182,11 @@ class LockedGuest:
         """Return where to write an item that its owner has begun to send; see `Session.begin_item`."""
         with self._transition:
             item = self._session.begin_item(offer, caller=caller)
-            arrival = self._vault.receive(offer.name, max_bytes=offer.size_bytes)
+            try:
+                arrival = self._vault.receive(offer.name, max_bytes=offer.size_bytes)
+            except BaseException:
+                self._session.abandon_item(offer.name)
+                raise
         return Upload(self, offer, item, arrival)
 
     def admit(self, wanted: DataItem | Component, item: Item) -> None:

@@ -27,15 +27,19 @@ OUTPUTS = {"model": MODEL, "evaluation": b"good"}
 
 
 def verified_receipt(client: Client) -> VerifiedReceipt:
-    """Return a participant's receipt, verified as its owner would, with what the guest serves beside it."""
-    served = client.get("/v1/manifest").json()
+    """Return a participant's receipt, verified as its owner would, with what the guest serves beside it.
+
+    It is asked for last: once everybody has a receipt, the guest is wiped.
+    """
+    served, log = client.get("/v1/manifest").json(), client.log()
+    goes = tuple(parse_statement(Go, one) for one in client.get("/v1/roster").json()["goes"])
     file = ReceiptFile(
         receipt=parse_receipt(client.get("/v1/receipt").content),
         guest_spki_der=client.connection.certificate.spki_der,
         manifest=WORLD.raw,
         consents=tuple(parse_statement(Consent, one) for one in served["consents"]),
-        goes=tuple(parse_statement(Go, one) for one in client.get("/v1/roster").json()["goes"]),
-        log=client.log(),
+        goes=goes,
+        log=log,
         policy={},
     )
     receipt = verify_receipt(
@@ -161,14 +165,15 @@ def test_failed_run_tells_that_it_failed_and_nothing_else(
         for name in WORLD.names:
             with guest.connect(name) as client:
                 assert client.get("/v1/session").content == b'{"state":"failed"}'
-                body = verified_receipt(client).body
-                assert (body.outcome, body.outputs, body.other_outputs) == (Outcome.FAILED, (), ())
                 own = WORLD.manifest.outputs_of(name)[0].name
                 refusal = client.get(f"/v1/outputs/{own}")
                 assert code_of(refusal) == "SESSION_ENDED"
                 assert client.log()[-1].members == {"outcome": "failed"}
-                for path in ("/v1/session", "/v1/log", "/v1/receipt", "/v1/roster"):
+                for path in ("/v1/session", "/v1/log", "/v1/roster"):
                     assert b"secret" not in client.get(path).content
+                body = verified_receipt(client).body
+                assert (body.outcome, body.outputs, body.other_outputs) == (Outcome.FAILED, (), ())
+                assert b"secret" not in body.payload()
         assert guest.ended()
     assert "secret" not in caplog.text
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.support.attested_guest import chip
 from tests.support.guest import ISOLATION, ScriptedWorkers, SteeredClock
 from tests.support.manifests import MEASUREMENT, World
+from tests.support.session_core import data_offer
 
 from twocvm_guest.agent import AttestationAgent
 from twocvm_guest.platforms.simulated import SimulatedPlatform
@@ -138,3 +141,32 @@ def test_nobody_is_known_before_the_lock(agent: AttestationAgent) -> None:
         close_after_response=peer.close_after_response,
     )
     assert not agent.knows(stranger)
+
+
+def test_upload_that_could_not_begin_may_be_repeated(agent: AttestationAgent) -> None:
+    """Where the guest has no descriptor left for an upload, the item is not on its way, and can be sent later."""
+    agent.lock(body(), peer=peer_of(agent))
+    peer = peer_of(agent)
+    guest = agent.locked(peer)
+    for name in WORLD.names:
+        go = WORLD.go(name, report_id=agent.launch.report_id, guest_spki_sha256=peer.identity.spki_sha256)
+        guest.join(go, caller=name)
+    offer = data_offer(WORLD, "records-a")
+    with no_descriptors(), pytest.raises(OSError, match="open files"):
+        guest.begin_item(offer, caller="hospital-a")
+    upload = guest.begin_item(offer, caller="hospital-a")
+    upload.write(WORLD.content["records-a"])
+    upload.finish()
+    upload.close()
+    agent.halt()
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open nothing more, for the length of a `with`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
