@@ -70,11 +70,11 @@ def test_a_worker_killed_in_the_middle_of_a_run_is_a_failed_node(which: int) -> 
 def test_a_wipe_in_the_middle_of_a_run_leaves_nothing() -> None:
     """After `wipe` returns there is no worker, the run has ended without outputs, and nothing starts again."""
     before = set(os.listdir("/proc/self/fd"))
-    with running() as (runtime, results, _):
+    with running() as (runtime, results, workers):
         began = time.monotonic()
         runtime.wipe()
         assert time.monotonic() - began < 5
-        assert processes.descendants() == []
+        assert [processes.memory_kilobytes(worker) for worker in workers] == [0] * len(workers)
         processes.wait_until(lambda: results)
         assert results[0] == Ran(failure="RUN_WIPED", outputs={})
         runtime.wipe()

@@ -56,3 +56,11 @@ def proportional_kilobytes(process: int) -> int:
     """The process's share of memory: its PSS in kB."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def memory_kilobytes(process: int) -> int:
+    """What a process has mapped, in kB; 0 when it has ended, collected or not."""
+    try:
+        return int(status(process).get("VmSize", "0 kB").split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0

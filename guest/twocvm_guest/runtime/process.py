@@ -31,9 +31,10 @@ _COPIED_BYTES_PER_SECOND: Final = 100_000_000
 # How long a killed process may take to give its memory back.
 _END_SECONDS: Final = 10.0
 
-# No user site, no site-packages, no environment: what a worker imports is in the folders that are named to it.
+# No user site, no site-packages, no environment: what a worker imports is the standard library's, and then what the
+# folders have that are named to it.
 _BOOT: Final = (
-    "import sys; sys.path[:0] = sys.argv[2:]; from twocvm_guest.runtime.worker import main; main(int(sys.argv[1]))"
+    "import sys; sys.path += sys.argv[2:]; from twocvm_guest.runtime.worker import main; main(int(sys.argv[1]))"
 )
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "TOKIO_WORKER_THREADS": "1", "LANG": "C.UTF-8"}
 
@@ -75,7 +76,13 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        self._wait(time.monotonic() + _END_SECONDS)
+        deadline = time.monotonic() + _END_SECONDS
+        self._wait(deadline)
+        # The process that was waited for may have been waiting for another. That one's end of the socket is closed
+        # by the kernel after its memory is.
+        with contextlib.suppress(OSError):
+            while _readable(self._control.fileno(), deadline) and self._control.recv(1):
+                pass
         self._control.close()
         if self._outputs >= 0:
             os.close(self._outputs)

@@ -21,6 +21,8 @@ from .messages import Job, Outcome, Work
 _DESCRIPTORS = 256
 _PROCESSES = 64
 _CHUNK_BYTES = 1 << 26
+# What a run gets only when its code is loaded, after the supervisor was told of everything else.
+_LAST = (Feature.SYSTEM_CALL_FILTER, Feature.FILE_TIMES_HIDDEN)
 
 
 def main(descriptor: int) -> None:
@@ -33,7 +35,7 @@ def main(descriptor: int) -> None:
     notes = confine.Notes()
     folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
     figures = confine.enter(notes, uid=job.uid, folders=folders)
-    confine.limit(notes, _limits(job))
+    confine.limit(notes, _limits(job, notes))
     # The inputs were copied; their own descriptors are not needed any more.
     confine.seal_off(notes, keep={descriptor, figures, job.component, job.result} - {-1})
     if job.work is Work.PROBE:
@@ -64,7 +66,7 @@ def _run(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outc
     )
     # From here on nothing may be imported, and no new code can be mapped.
     _narrow(notes)
-    if Feature.FILE_TIMES_HIDDEN.value in job.promised and not notes.has(Feature.FILE_TIMES_HIDDEN):
+    if any(feature.value in job.promised and not notes.has(feature) for feature in _LAST):
         return Outcome.ISOLATION
     return engine.run(made, component, job, folders, figures)
 
@@ -84,14 +86,17 @@ def _admit(job: Job, figures: int) -> Outcome:
     return outcome
 
 
-def _limits(job: Job) -> dict[int, int]:
-    return {
+def _limits(job: Job, notes: confine.Notes) -> dict[int, int]:
+    limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: _DESCRIPTORS + len(job.keep) + len(job.inputs) + len(job.outputs),
-        resource.RLIMIT_NPROC: _PROCESSES,
+        resource.RLIMIT_NOFILE: _DESCRIPTORS,
         resource.RLIMIT_FSIZE: job.file_bytes,
         resource.RLIMIT_CPU: job.cpu_seconds,
     }
+    if notes.has(Feature.OWN_UID) or notes.has(Feature.USER_NAMESPACE):
+        # Else it would count every process of whoever runs the guest.
+        limits[resource.RLIMIT_NPROC] = _PROCESSES
+    return limits
 
 
 def _narrow(notes: confine.Notes) -> None:
