@@ -34,6 +34,7 @@ class Entry:
 _VERIFIER: Final = "twocvm_verifier.cli"
 _MANIFEST: Final = "twocvm_verifier.manifest_cli"
 _POLICY: Final = "twocvm_verifier.policy_cli"
+_MEASURE: Final = "twocvm_verifier.measure_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
@@ -71,6 +72,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "output": Entry(_SDK, "sdk", "Fetch an output together with its receipt."),
     "withdraw": Entry(_SDK, "sdk", "Withdraw from a session before it runs."),
     "receipt": {"verify": Entry(_SDK, "sdk", "Judge a receipt, offline, years later.")},
+    "measure": Entry(_MEASURE, "measure", "Compute the measurement of a guest, or say which launch has one."),
     "doctor": Entry(_SERVE, "guest", "Say what works on this machine, and what to do about the rest."),
 }
 

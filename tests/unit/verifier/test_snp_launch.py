@@ -27,6 +27,8 @@ def test_the_fold_is_that_of_the_specification():
 def test_every_count_is_covered(vcpus):
     """From one vCPU to the most."""
     assert LAUNCH.vcpus_of(LAUNCH.measurement(vcpus)) == vcpus
+    assert LAUNCH.vcpus_of(LAUNCH.measurement(vcpus), most=vcpus) == vcpus
+    assert LAUNCH.vcpus_of(LAUNCH.measurement(vcpus), most=vcpus - 1) is None
 
 
 def test_other_measurements_are_of_no_count():

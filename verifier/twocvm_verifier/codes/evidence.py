@@ -41,6 +41,10 @@ CODES: Final[dict[str, Code]] = {
         "The bytes are not the exact DER of a revocation list of AMD's. Fetch it again.",
         "RFC 5280, 5.1",
     ),
+    "MALFORMED_OVMF": malformed(
+        "The file is not a firmware with the tables that a measured launch needs. Pass OVMF as it is built for SEV.",
+        "docs/spec/measure.md",
+    ),
     "MALFORMED_POLICY": malformed(
         "The policy breaks a rule of its format; every problem is listed. Mend the file.",
         _HERE,

@@ -58,9 +58,10 @@ class LaunchPrefix:
             raise ValueError(f"got {vcpus} vCPUs, want 1 to {MAX_VCPUS}")
         return next(islice(self._measurements(), vcpus - 1, None))
 
-    def vcpus_of(self, measurement: bytes) -> int | None:
-        """Return with how many vCPUs this launch has that MEASUREMENT, or None where it never has."""
-        return next((count for count, found in enumerate(self._measurements(), 1) if found == measurement), None)
+    def vcpus_of(self, measurement: bytes, *, most: int = MAX_VCPUS) -> int | None:
+        """Return with how many vCPUs, `most` at the most, this launch has that MEASUREMENT; None where it never has."""
+        tried = enumerate(islice(self._measurements(), most), 1)
+        return next((count for count, found in tried if found == measurement), None)
 
     def _measurements(self) -> Iterator[bytes]:
         digest = self.digest
