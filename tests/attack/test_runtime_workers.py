@@ -12,16 +12,18 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from tests.support import processes
 from tests.support.actor import MEBIBYTE, Ran, Stage, act, isolation, item, run, script, staged
+from tests.support.bombs import compile_bomb
 
 from twocvm_guest.runtime import process
 from twocvm_guest.runtime.isolation import new_uid
 from twocvm_guest.runtime.supervisor import Runtime
+from twocvm_verifier.errors import ComponentError
 
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only listed
@@ -79,6 +81,28 @@ def test_a_wipe_in_the_middle_of_a_run_leaves_nothing() -> None:
         assert results[0] == Ran(failure="RUN_WIPED", outputs={})
         runtime.wipe()
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_wipe_in_the_middle_of_an_admission_ends_it() -> None:
+    """A wipe while a component compiles kills that worker too, and the admission says why it ended."""
+    stage = Stage(wasm=compile_bomb(20_000), imports=())
+    runtime = Runtime(stage.manifest, isolation=isolation())
+    refused: list[ComponentError] = []
+
+    def admit() -> None:
+        with closing(item("actor", stage.wasm)) as own:
+            try:
+                runtime.admit(stage.manifest.component("actor"), own)
+            except ComponentError as error:
+                refused.append(error)
+
+    thread = threading.Thread(target=admit)
+    thread.start()
+    processes.wait_until(lambda: [each for each in processes.descendants() if _seconds_used(each) > 0.5])
+    runtime.wipe()
+    thread.join(timeout=10)
+    assert [error.code for error in refused] == ["RUN_WIPED"]
+    assert processes.descendants() == []
 
 
 def test_wipes_from_many_threads_at_once_end() -> None:

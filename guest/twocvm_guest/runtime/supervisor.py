@@ -84,11 +84,15 @@ class Runtime:
         with self._at_work(), self._compiling:
             try:
                 compiled = gate.admit(component, item, live=self._live, isolation=self._isolation)
-            except EndedError as error:
-                raise ComponentError("RUN_WIPED", f"component {component.name!r}: the session ended") from error
+            except (EndedError, ComponentError) as error:
+                if self._live.ended:
+                    raise ComponentError("RUN_WIPED", f"component {component.name!r}: the session ended") from error
+                raise
             with self._guard:
-                previous = self._compiled.pop(component.name, None)
-                self._compiled[component.name] = compiled
+                # Whichever of the two is not kept: an earlier form, or this one where a wipe did not wait for it.
+                previous = compiled if self._live.ended else self._compiled.pop(component.name, None)
+                if previous is not compiled:
+                    self._compiled[component.name] = compiled
             if previous is not None:
                 previous.close()
 
@@ -175,17 +179,24 @@ class _Run:
     def all(self, inputs: Mapping[str, Item]) -> RunResult:
         """Run every node, or stop at the first that fails."""
         try:
-            for item in self._manifest.data:
-                self._held[DataRef(name=item.name)] = inputs[item.name].duplicate(item.name)
+            self._take(inputs)
             self._nodes()
             if self._failures:
                 return RunResult(completed=False, outputs={}, failures=MappingProxyType(self._failures))
-            return RunResult(completed=True, outputs=self._outputs(), failures={})
+            return RunResult(completed=True, outputs=MappingProxyType(self._outputs()), failures={})
         except EndedError:
             return _WIPED
         finally:
             for held in self._held.values():
                 held.close()
+
+    def _take(self, inputs: Mapping[str, Item]) -> None:
+        # Descriptors of our own: the caller may close its items at any time, and their numbers be used again.
+        for item in self._manifest.data:
+            try:
+                self._held[DataRef(name=item.name)] = inputs[item.name].duplicate(item.name)
+            except ValueError as error:
+                raise EndedError from error
 
     def _nodes(self) -> None:
         at_once = (os.cpu_count() or 1) if self._manifest.rules.parallel else 1

@@ -190,6 +190,16 @@ def test_after_a_wipe_nothing_starts() -> None:
     assert (result.completed, dict(result.outputs)) == (False, {})
 
 
+def test_items_that_are_gone_are_a_run_that_was_wiped() -> None:
+    """Where the caller's items were closed before the run took hold of them, nothing runs and nothing is served."""
+    runtime = staged(Stage(inputs=script("list /in")))
+    gone = item("script", b"list /in")
+    gone.close()
+    result = runtime.run({"item-script": gone})
+    assert (result.completed, dict(result.outputs), dict(result.failures)) == (False, {}, {})
+    runtime.wipe()
+
+
 def test_a_component_may_be_admitted_again() -> None:
     """Admitting a component a second time replaces its compiled form; the run uses one of them."""
     stage = Stage(inputs=script("list /in"))
