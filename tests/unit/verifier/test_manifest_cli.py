@@ -158,6 +158,20 @@ def test_show(valid: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["manifest"] == json.loads(WORLD.raw)
 
 
+def test_show_warns_of_simulated_platforms_where_they_are_accepted(
+    tmp_path: Path, valid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest that accepts them says so to whoever reads it, and no other manifest does."""
+    hardware = tmp_path / "hardware.json"
+    edit = {"simulated": False, "products": ["Milan"]}
+    hardware.write_bytes(World(edit=lambda document: document["platform"].update(edit)).manifest.raw)
+    warned = []
+    for path in (valid, str(hardware)):
+        assert run(["manifest", "show", path]) == 0
+        warned.append("SIMULATED platforms are accepted" in capsys.readouterr().out)
+    assert warned == [True, False]
+
+
 def test_diff(tmp_path: Path, valid: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The places that differ are printed; nothing is printed for the same manifest."""
     other = tmp_path / "other.json"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.attested_guest import Scene
 from tests.support.hostile_guest import Forgery
 from tests.support.manifests import AT
@@ -35,6 +37,19 @@ def test_guest_certificate_has_one_extension_and_no_dates_to_judge() -> None:
     certificate = x509.load_der_x509_certificate(build_certificate(forgery.key, forgery.certificate_evidence()))
     assert [(extension.oid, extension.critical) for extension in certificate.extensions] == [(EVIDENCE_OID, False)]
     assert (certificate.not_valid_before_utc.year, certificate.not_valid_after_utc.year) == (1970, 9999)
+
+
+def test_extensions_that_ask_nothing_may_stand_before_the_evidence() -> None:
+    """An extension that is not critical is nothing to us, wherever it stands."""
+    forgery = Forgery(scene=Scene())
+    evidence = forgery.certificate_evidence()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "guest")])
+    builder = (
+        x509.CertificateBuilder(name, name, forgery.key.public_key(), 1, AT, AT)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("guest.test")]), critical=False)
+        .add_extension(evidence_extension(evidence), critical=False)
+    )
+    assert parse_certificate(builder.sign(forgery.key, SHA256()).public_bytes(Encoding.DER)).evidence == evidence
 
 
 @pytest.mark.parametrize("size", [1, 60, 61, 62, 63, 64, 100, 186, 187, 188, 189, 190, 5000, 16000])
