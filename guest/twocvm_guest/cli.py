@@ -125,11 +125,13 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
     from twocvm_verifier.clock import SystemClock
 
     from .runtime.isolation import probe
+    from .runtime.protect import keep_to_itself
     from .runtime.supervisor import Runtime
     from .serve import Guest, keep_silent
     from .tls import Limits
 
     keep_silent()
+    keep_to_itself()
     isolation = probe()
     running = Guest(
         attester=attester,

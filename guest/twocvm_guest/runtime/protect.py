@@ -1,19 +1,13 @@
-"""Keeps what the guest's own process holds from leaving it by the kernel's hands.
-
->>> keep_to_itself()
-"""
+"""Keeps what the guest's own process holds from leaving it by the kernel's hands."""
 
 from __future__ import annotations
-
-import resource
 
 from . import syscalls
 
 
 def keep_to_itself() -> None:
-    """Leave no core dump of this process, and let no other process trace it or read its memory, root apart.
+    """Let no other process trace this one or read its memory, root apart, and have no core of it dumped.
 
-    A process that it starts has this from the beginning only as far as core dumps go: workers see to the rest.
+    It does not pass on to processes that this one starts; workers see to it themselves.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
 
+from tests.support.restricted import said
 
-def test_a_protected_process_leaves_no_core_and_is_not_traced() -> None:
-    """After `keep_to_itself` there is no core dump, the process is not dumpable, and it still probes and runs."""
-    code = """
-        import ctypes, resource
-        from twocvm_guest.runtime.isolation import probe
-        from twocvm_guest.runtime.protect import keep_to_itself
-        keep_to_itself()
-        libc = ctypes.CDLL(None)
-        missing = {feature.name for feature in probe().missing} - {"own-uid"}
-        print(resource.getrlimit(resource.RLIMIT_CORE), libc.prctl(3, 0, 0, 0, 0), missing)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=True, text=True, timeout=60
-    )
-    assert done.stdout == "(0, 0) 0 set()\n"
+CODE = """
+    import ctypes, json
+    from tests.support.actor import act, isolation
+    from twocvm_guest.runtime.protect import keep_to_itself
+    keep_to_itself()
+    missing = {feature.name for feature in isolation().missing} - {"own-uid"}
+    print(json.dumps([ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), sorted(missing), act("list /in").failure]))
+"""
+
+
+def test_a_protected_process_is_not_dumpable_and_still_runs() -> None:
+    """After `keep_to_itself` no core is dumped, nobody traces the process, and it probes and runs as before."""
+    command = [sys.executable, "-c", textwrap.dedent(CODE)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == [0, [], ""]
+
+
+def test_it_holds_without_privileges() -> None:
+    """The same holds for an ordinary user, to whom the process's own files in `/proc` no longer belong."""
+    assert said("unprivileged", CODE) == [0, [], ""]
