@@ -48,11 +48,11 @@ def main(kind: str, code: str) -> None:
     inner = 1000 if kind == "unprivileged" else 0
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{inner} {gid} 1")
+        Path("/proc/self/uid_map").write_text(f"{inner} {uid} 1")
     except OSError:
         sys.exit(NO_NAMESPACE)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/gid_map").write_text(f"{inner} {gid} 1")
-    Path("/proc/self/uid_map").write_text(f"{inner} {uid} 1")
     if kind == "no-namespaces":
         for name in _KINDS:
             Path(f"/proc/sys/user/max_{name}_namespaces").write_text("0")

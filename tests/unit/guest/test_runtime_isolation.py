@@ -58,7 +58,9 @@ def test_a_worker_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatc
 def test_without_privileges_only_the_identity_is_missing() -> None:
     """Run by an ordinary user, workers have everything but an identity of their own, and components run as ever."""
     found = said("unprivileged", TRY)
-    assert found["missing"] == {"own-uid": "the guest does not run as root"}
+    assert found["missing"].pop("own-uid") == "the guest does not run as root"
+    # Where the machine itself gives less, an ordinary user has no more.
+    assert not found["missing"] or isolation().missing
     assert_runs(found)
 
 
