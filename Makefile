@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TESTS  ?= tests
-LABEL  ?= this-machine
+SECONDS ?= 60
 
-.PHONY: demo test check bench components docs lock clean help
+.PHONY: demo test check bench components docs fuzz lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -13,19 +13,21 @@ help:
 	@echo "make check       what CI runs: style, types, import contracts, tests with coverage"
 	@echo "make bench       what it costs, as ratios measured in one run"
 	@echo "make components  build the example components again and compare the bytes"
+	@echo "make fuzz        every parser, for SECONDS=60"
 
 demo: $(VENV)/.run
 	@$(BIN)/twocvm demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m coverage run -m pytest $(TESTS)
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal $(TESTS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m tools.coverage_floors
 
@@ -34,9 +36,15 @@ bench: $(VENV)/.dev
 
 components: $(VENV)/.dev
 	$(BIN)/python -m tools.build_components
+	git diff --exit-code -- examples/demo/components
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m tools.documents
+	$(BIN)/python -m tools.codes_page
+	$(BIN)/python -m tools.session_diagram
+
+# Needs atheris, which is in no lock: python -m pip install atheris.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tools.fuzz --seconds $(SECONDS)
 
 # The locks are universal (Python 3.11 to 3.14) and carry every file's hash; `uv` makes them, pip installs them.
 lock: $(VENV)/.dev
