@@ -1,10 +1,11 @@
-"""`twocvm appraise`: evidence at rest, judged on this machine, offline.
+"""`twocvm appraise`: evidence at rest, judged on this machine, offline, and again from a bundle years later.
 
 The shell around `verifier` and `appraisal`; files and the clock are in `shell`, the terminal is here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -13,6 +14,7 @@ import typer
 
 from .shell import (
     BUILTIN,
+    STDIO,
     At,
     Chain,
     Form,
@@ -21,21 +23,37 @@ from .shell import (
     Vek,
     file_option,
     read_evidence,
+    read_file,
     read_policy,
     roots_of,
     time_of,
+    write_file,
     write_json,
 )
 
 if TYPE_CHECKING:
-    from .policy import Policy
+    from .bundle import Case
     from .result import Appraisal
+    from .snp.roots import Roots
 
 app = typer.Typer(no_args_is_help=True)
 
-Report: TypeAlias = Annotated[Path, file_option("The report, 1184 bytes; - is stdin.")]
+Report: TypeAlias = Annotated[Path | None, file_option("The report, 1184 bytes; - is stdin.")]
+Crl: TypeAlias = Annotated[Path | None, file_option("The root's revocation list, DER.")]
+ManifestFile: TypeAlias = Annotated[
+    Path | None, file_option("The manifest that the guest should be under.", "--manifest")
+]
 PolicyFile: TypeAlias = Annotated[
-    str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
+    str,
+    typer.Option(
+        "--policy", metavar="FILE", help="The appraisal policy, TOML; the strict `builtin`, or the bundle's own."
+    ),
+]
+BundleFile: TypeAlias = Annotated[
+    Path | None, file_option("Judge a bundle again, by its own policy and time unless others are given.", "--bundle")
+]
+BundleOut: TypeAlias = Annotated[
+    Path | None, file_option("Keep evidence, policy and verdict in one file, to be judged again.", "--bundle-out")
 ]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict only.")]
@@ -49,10 +67,14 @@ def _group() -> None:
 
 @app.command("appraise")
 def appraise_command(
-    report: Report,
+    report: Report = None,
     vek: Vek = None,
     chain: Chain = None,
-    policy: PolicyFile = BUILTIN,
+    crl: Crl = None,
+    manifest: ManifestFile = None,
+    policy: PolicyFile = "",
+    bundle: BundleFile = None,
+    bundle_out: BundleOut = None,
     simulated_root: SimulatedRoot = None,
     at: At = "",
     offline: Offline = False,  # noqa: FBT002 - a flag of the command line
@@ -60,7 +82,7 @@ def appraise_command(
     quiet: Quiet = False,  # noqa: FBT002 - a flag of the command line
     verbose: Verbose = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Judge evidence at rest: a report and the certificate of its key.
+    """Judge evidence at rest: a report and the certificate of its key, or a bundle that holds both.
 
     Exit status: 0 accepted, 10 not authentic, 11 authentic and refused by policy, 30 malformed, 40 cannot be judged.
     """
@@ -68,16 +90,15 @@ def appraise_command(
     from .result import error_json
 
     judged_at = time_of(at)
+    evidence = _Evidence(report=report, vek=vek, chain=chain, crl=crl, manifest=manifest)
+    evidence.require_one(bundle)
     try:
-        appraisal = _appraise(
-            report,
-            vek=vek,
-            chain=chain,
-            policy=read_policy(policy),
-            simulated_root=simulated_root,
-            judged_at=judged_at,
-            offline=offline,
-        )
+        roots = roots_of(simulated_root)
+        if bundle is not None:
+            appraisal = _judge_bundle(bundle, roots=roots, policy=policy, at=judged_at if at else None)
+        else:
+            case = evidence.case(policy=policy or BUILTIN, judged_at=judged_at, offline=offline)
+            appraisal = _judge_case(case, roots=roots, bundle_out=bundle_out)
     except TwoCvmError as error:
         if output is OutputForm.JSON:
             write_json(error_json(error, judged_at=judged_at))
@@ -89,26 +110,62 @@ def appraise_command(
     appraisal.require()
 
 
-def _appraise(
-    report: Path,
-    *,
-    vek: Path | None,
-    chain: Path | None,
-    policy: Policy,
-    simulated_root: Path | None,
-    judged_at: datetime,
-    offline: bool,
-) -> Appraisal:
-    from .appraisal import appraise_examination
-    from .verifier import SnpVerifier
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evidence:
+    """The files that evidence at rest is in."""
 
-    roots = roots_of(simulated_root)
-    why = "nothing is fetched offline" if offline else "this version fetches no collateral"
-    evidence = read_evidence(report, vek=vek, chain=chain, without_vek=why)
-    examination = SnpVerifier(roots=roots).examine(
-        evidence.report, vek=evidence.vek, chain=evidence.chain, at=judged_at
-    )
-    return appraise_examination(examination, policy=policy, at=judged_at, simulated=roots.simulated)
+    report: Path | None
+    vek: Path | None
+    chain: Path | None
+    crl: Path | None
+    manifest: Path | None
+
+    def require_one(self, bundle: Path | None) -> None:
+        """Refuse evidence beside a bundle, and neither of both."""
+        given = [each.name for each in fields(self) if getattr(self, each.name) is not None]
+        if bundle is not None and given:
+            raise typer.BadParameter(f"a bundle has its own: leave out --{given[0]}", param_hint="--bundle")
+        if bundle is None and self.report is None:
+            raise typer.BadParameter("want a report, or a bundle", param_hint="--report")
+
+    def case(self, *, policy: str, judged_at: datetime, offline: bool) -> Case:
+        """Return what is judged, read from the files."""
+        from .advisories import shipped_advisories
+        from .bundle import Case
+        from .manifest import parse_manifest
+
+        why = "nothing is fetched offline" if offline else "this version fetches no collateral"
+        found = read_evidence(self.report or STDIO, vek=self.vek, chain=self.chain, without_vek=why)
+        return Case(
+            report=found.report,
+            vek=found.vek,
+            chain=found.chain,
+            crl=None if self.crl is None else read_file(self.crl),
+            manifest=None if self.manifest is None else parse_manifest(read_file(self.manifest)),
+            policy=read_policy(policy),
+            advisories=shipped_advisories(),
+            judged_at=judged_at,
+        )
+
+
+def _judge_case(case: Case, *, roots: Roots, bundle_out: Path | None) -> Appraisal:
+    from .bundle import bundle_of, judge
+
+    appraisal = judge(case, roots=roots)
+    if bundle_out is not None:
+        write_file(bundle_out, bundle_of(case, appraisal).encode())
+    return appraisal
+
+
+def _judge_bundle(path: Path, *, roots: Roots, policy: str, at: datetime | None) -> Appraisal:
+    """Judge as the bundle was judged, and demand the same verdict; or by a policy or time of the caller's own."""
+    from .bundle import MAX_BUNDLE_BYTES, judge, parse_bundle, rejudge
+
+    bundle = parse_bundle(read_file(path, max_bytes=MAX_BUNDLE_BYTES + 1))
+    if not policy and at is None:
+        return rejudge(bundle, roots=roots)
+    case = replace(bundle.case, policy=read_policy(policy)) if policy else bundle.case
+    return judge(case if at is None else replace(case, judged_at=at), roots=roots)
 
 
 def _write_text(appraisal: Appraisal, *, quiet: bool, verbose: bool) -> None:

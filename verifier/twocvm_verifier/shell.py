@@ -127,11 +127,11 @@ def certificate(raw: bytes) -> bytes:
 
 
 def time_of(text: str) -> datetime:
-    """Return the time that was given with --at, or now."""
+    """Return the time that was given with --at, or now, in whole seconds as results have it."""
     from .clock import SystemClock, parse_time
 
     if not text:
-        return SystemClock().now()
+        return SystemClock().now().replace(microsecond=0)
     try:
         return parse_time(text)
     except ValueError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.amd import AT, BEGIN, VEK_END, FakeAmd, fake_amd
+from tests.support.manifests import World
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, appraise_guest, simulated_roots
 from twocvm_verifier.appraisal import appraise_examination
@@ -554,7 +555,9 @@ def test_specification_lists_every_check():
                 written[name] = code_names
     found: dict[str, set[str]] = {}
     naming = replace(POLICY, closed_advisories=("badram",))
-    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming)):
+    examination = SnpVerifier(roots=MILAN.roots()).examine(MILAN.report(), vek=MILAN.vcek(), at=AT)
+    agreed = appraise_examination(examination, policy=POLICY, at=AT, simulated=False, manifest=World().manifest)
+    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), agreed):
         for check in appraisal.checks:
             name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)
             name = re.sub(rf"^(policy|manifest\.platform)(?=\.(?!{OF_ONE_AUTHOR}))", "*", name)

@@ -6,7 +6,7 @@ a platform leaves open is listed in every result; whether anything is refused fo
 
 from __future__ import annotations
 
-from .document import advisory_of_document, documents_of, parse_advisory, shipped_advisories
+from .document import advisory_of_document, documents_of, parse_advisory, require_unique, shipped_advisories
 from .judge import judge_advisories
 from .model import Advisory, Fix
 
@@ -17,5 +17,6 @@ __all__ = [
     "documents_of",
     "judge_advisories",
     "parse_advisory",
+    "require_unique",
     "shipped_advisories",
 ]

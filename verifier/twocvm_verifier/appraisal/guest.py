@@ -13,7 +13,6 @@ Rules, in order; all are asked and all are listed:
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from twocvm_verifier.advisories import shipped_advisories
 from twocvm_verifier.manifest.platform import Platform
@@ -21,16 +20,14 @@ from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Check, Level
 from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import VerifiedReport
-from twocvm_verifier.unchecked import Unchecked
 
+from .agreement import check_agreement, check_host_data
 from .authenticity import proved_checks
-from .build import judged, skipped
+from .build import judged
 from .conclusion import conclude
-from .demands import MANIFEST, demands_of_platform, demands_of_policy
+from .demands import demands_of_policy
 from .fields import check_demands
 from .revocation import check_revocation
-
-_ZERO_HOST_DATA: Final = bytes(32)
 
 
 def appraise_guest(
@@ -67,11 +64,9 @@ def appraise_guest(
         *proved_checks(verified, at=at),
         check_revocation(verified, policy.max_crl_age_seconds, at=at, for_release=True),
         *check_demands(demands_of_policy(policy), verified),
-        *check_demands(demands_of_platform(platform), verified),
-        _simulation(platform, verified),
-        _ledgers(platform),
+        *check_agreement(platform, verified),
         _report_data(verified.report, report_data),
-        _host_data(verified.report, manifest_hash, required=policy.require_host_data),
+        check_host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
     return conclude(
         verified,
@@ -84,34 +79,6 @@ def appraise_guest(
     )
 
 
-def _simulation(platform: Platform, verified: VerifiedReport) -> Check:
-    return judged(
-        f"{MANIFEST}.simulated",
-        "SIMULATED_NOT_ACCEPTED",
-        Level.AL1,
-        holds=platform.simulated or not verified.roots_simulated,
-        expected="simulated or real" if platform.simulated else "real",
-        actual="simulated" if verified.roots_simulated else "real",
-        detail="the manifest does not accept a simulated platform",
-    )
-
-
-def _ledgers(platform: Platform) -> Check:
-    identifier, actual = f"{MANIFEST}.ledgers", "none consulted"
-    if not platform.ledgers:
-        reason = Unchecked("the manifest names no ledger")
-        return skipped(identifier, "LEDGER_UNSUPPORTED", Level.AL4, unchecked=reason, actual=actual)
-    return judged(
-        identifier,
-        "LEDGER_UNSUPPORTED",
-        Level.AL4,
-        holds=False,
-        expected=", ".join(ledger.origin for ledger in platform.ledgers),
-        actual=actual,
-        detail="the manifest demands a ledger, and this version cannot look into one",
-    )
-
-
 def _report_data(report: Report, expected: bytes) -> Check:
     return judged(
         "binding.report_data",
@@ -121,17 +88,4 @@ def _report_data(report: Report, expected: bytes) -> Check:
         expected=expected.hex(),
         actual=report.report_data.hex(),
         detail="the report is bound to another key, connection, manifest or log than this one",
-    )
-
-
-def _host_data(report: Report, manifest_hash: bytes, *, required: bool) -> Check:
-    accepted = (manifest_hash,) if required else (_ZERO_HOST_DATA, manifest_hash)
-    return judged(
-        "binding.host_data",
-        "HOST_DATA_MISMATCH",
-        Level.AL4,
-        holds=report.host_data in accepted,
-        expected=manifest_hash.hex() if required else f"zero, or {manifest_hash.hex()}",
-        actual=report.host_data.hex(),
-        detail="the guest was launched for another manifest" if any(report.host_data) else "it was launched for none",
     )

@@ -9,6 +9,7 @@ from .table import CANNOT_JUDGE, NOT_AUTHENTIC, REFUSED, UNSUPPORTED, Code, malf
 _ABI: Final = "SNP ABI 56860, 7.3"
 _VCEK: Final = "VCEK 57230, 3.1"
 _HERE: Final = "docs/spec/appraisal.md"
+_BUNDLE: Final = "docs/spec/bundle.md"
 _ADVISORIES: Final = "docs/advisories.md"
 
 
@@ -28,6 +29,10 @@ CODES: Final[dict[str, Code]] = {
     "MALFORMED_ADVISORY": malformed(
         "An advisory breaks a rule of its format. Mend the file as `docs/advisories.md` says.",
         _ADVISORIES,
+    ),
+    "MALFORMED_BUNDLE": malformed(
+        "The file is not an evidence bundle of this version, or something in it breaks a rule of its own format.",
+        _BUNDLE,
     ),
     "MALFORMED_CERT_TABLE": malformed(
         "The host's certificate table breaks a rule of its format. Fetch the certificates from AMD instead.",
@@ -56,6 +61,11 @@ CODES: Final[dict[str, Code]] = {
     "MALFORMED_VEK": malformed(
         "The bytes are not the exact DER of a VCEK or VLEK certificate. Fetch it again from AMD or the platform.",
         _VCEK,
+    ),
+    "BUNDLE_VERDICT_DIFFERS": _not_authentic(
+        "The bundle's verdict is not the one that its evidence gives. Somebody changed it, it was judged under other "
+        "roots, or a newer version asks more: judge again with --policy or --at to see what holds now.",
+        _BUNDLE,
     ),
     "CHAIN_CERTIFICATE": _not_authentic(
         "A root or intermediate is not as AMD's are, or does not verify. It must not be used as a trust anchor.",

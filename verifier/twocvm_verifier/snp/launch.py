@@ -64,11 +64,12 @@ class LaunchPrefix:
         return next((count for count, found in tried if found == measurement), None)
 
     def _measurements(self) -> Iterator[bytes]:
-        digest = self.digest
-        for count in range(MAX_VCPUS):
-            page = self.other_vcpu if count else self.first_vcpu
+        """Return the measurements for one vCPU, two, and so on without end."""
+        digest, page = self.digest, self.first_vcpu
+        while True:
             digest = hashlib.sha384(digest + page + _VMSA_TAIL).digest()
             yield digest
+            page = self.other_vcpu
 
 
 def parse_launch_prefix(text: str) -> LaunchPrefix:
