@@ -91,6 +91,8 @@ def test_the_salt_is_drawn_once() -> None:
         "not_before = 00:00:00",
         'purpose = "\\u202e"',
         'purpose = "e\\u0301"',
+        '"\\u202e" = 1',
+        pytest.param('data = [{"\udcc5" = 1}, {}]', id="lone surrogate in a name"),
         "version = 1\nversion = 1",
         "version =",
         "x = " + "[" * 20 + "]" * 20,

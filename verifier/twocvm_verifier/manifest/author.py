@@ -137,6 +137,9 @@ def _from_toml(value: object, pointer: str, depth: int) -> Json:
     if depth > strictjson.MAX_DEPTH:
         raise _refused(pointer, f"nested deeper than {strictjson.MAX_DEPTH} levels")
     if isinstance(value, dict):
+        for key in value:
+            if problem := strictjson.text_problem(key):
+                raise _refused(pointer, f"a member's name {problem}")
         return {key: _from_toml(member, child(pointer, key), depth + 1) for key, member in value.items()}
     if isinstance(value, list):
         return [_from_toml(member, child(pointer, index), depth + 1) for index, member in enumerate(value)]
