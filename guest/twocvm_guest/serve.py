@@ -72,7 +72,8 @@ class Guest:
         Raises:
             OSError: The address cannot be listened on.
         """
-        server = threading.Thread(target=self._serve, args=(on_ready,), name="server")
+        # Joined below; should that wait be broken off, it must not keep the process, nor its memory, alive.
+        server = threading.Thread(target=self._serve, args=(on_ready,), name="server", daemon=True)
         server.start()
         try:
             while server.is_alive() and not stopping.wait(TICK_SECONDS):

@@ -439,7 +439,7 @@ def test_verdicts_never_cross_between_connections(scene: Scene) -> None:
         HostileGuest(hostile.context()) as bad,
     ):
         threads = [
-            threading.Thread(target=connect, args=(guest.url,), kwargs={"accepted": guest is good})
+            threading.Thread(target=connect, args=(guest.url,), kwargs={"accepted": guest is good}, daemon=True)
             for guest in (good, bad) * 3
         ]
         for thread in threads:
@@ -489,7 +489,7 @@ def _socket_server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
             with accepted:
                 serve(accepted)
 
-        thread = threading.Thread(target=accept)
+        thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
         thread.join(5)

@@ -634,7 +634,7 @@ def _all_at_once(calls: list[Callable[[], None]]) -> None:
         except BaseException as error:  # noqa: BLE001 - shown by the assertion
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -44,7 +44,7 @@ def running(**options: object) -> Iterator[tuple[Runtime, list[Ran], list[int]]]
     stage = Stage(inputs=script("loop"), **options)  # type: ignore[arg-type]
     runtime = staged(stage)
     results: list[Ran] = []
-    thread = threading.Thread(target=lambda: results.append(run(runtime, stage)))
+    thread = threading.Thread(target=lambda: results.append(run(runtime, stage)), daemon=True)
     thread.start()
     expected = 2 if "pid-namespace" in isolation().promised else 1
     # Where the component itself runs, the last filter is set and processor time is spent.
@@ -104,7 +104,7 @@ def test_a_wipe_in_the_middle_of_an_admission_ends_it() -> None:
             except ComponentError as error:
                 refused.append(error)
 
-    thread = threading.Thread(target=admit)
+    thread = threading.Thread(target=admit, daemon=True)
     thread.start()
     processes.wait_until(lambda: [each for each in processes.descendants() if _seconds_used(each) > 0.5])
     runtime.wipe()
@@ -116,7 +116,7 @@ def test_a_wipe_in_the_middle_of_an_admission_ends_it() -> None:
 def test_wipes_from_many_threads_at_once_end() -> None:
     """Wiping from many threads in the middle of a run ends all of them, without a deadlock."""
     with running() as (runtime, results, _):
-        threads = [threading.Thread(target=runtime.wipe) for _ in range(8)]
+        threads = [threading.Thread(target=runtime.wipe, daemon=True) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -150,7 +150,7 @@ def test_a_supervisor_killed_in_the_middle_of_a_run_leaves_nothing() -> None:
     processes.wait_until(lambda: not [each for each in workers if Path(f"/proc/{each}/ns").exists()])
     assert Path("/proc/self/mounts").read_text() == mounts
     if "own-folders" in isolation().promised:
-        assert set(os.listdir(SHARED_MEMORY)) == shared
+        assert_only_passing(set(os.listdir(SHARED_MEMORY)) - shared)
 
 
 def _paths() -> dict[str, str]:
@@ -316,6 +316,11 @@ def test_a_worker_is_small() -> None:
         assert sum(processes.proportional_kilobytes(worker) for worker in workers) < 64 << 10
 
 
+def assert_only_passing(names: set[str]) -> None:
+    """Other tests of the same run have folders here too, which go when they end; what was left behind stays."""
+    processes.wait_until(lambda: not names & set(os.listdir(SHARED_MEMORY)), seconds=20)
+
+
 def test_nothing_is_left_open_after_runs() -> None:
     """Runs that end well and runs that fail leave no descriptor, no process and no folder behind."""
     act("list /in")
@@ -323,5 +328,5 @@ def test_nothing_is_left_open_after_runs() -> None:
     for command in ("list /in", "trap", "mkdir /out/report/data", "write /out/report/data 9999999"):
         act(command)
     assert set(os.listdir("/proc/self/fd")) == before
-    assert set(os.listdir(SHARED_MEMORY)) == shared
+    assert_only_passing(set(os.listdir(SHARED_MEMORY)) - shared)
     assert processes.descendants() == []

@@ -234,7 +234,7 @@ def test_of_two_locks_at_once_one_wins() -> None:
                 # The other one's lock closed this connection.
                 answers[index] = error
 
-        threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(worlds))]
+        threads = [threading.Thread(target=ask, args=(index,), daemon=True) for index in range(len(worlds))]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -257,7 +257,7 @@ def test_lock_that_is_being_judged_is_the_only_one() -> None:
 
     codes: list[str] = []
     with LiveGuest(WORLD, start_workers=start) as guest, guest.connect(unlocked_ok=True) as first:
-        asking = threading.Thread(target=lambda: codes.append(code_of(first.put_manifest())))
+        asking = threading.Thread(target=lambda: codes.append(code_of(first.put_manifest())), daemon=True)
         asking.start()
         assert judging.wait(10)
         with guest.connect(unlocked_ok=True) as second:

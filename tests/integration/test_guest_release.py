@@ -215,7 +215,7 @@ def test_of_two_uploads_of_one_item_one_wins(collecting: LiveGuest) -> None:
     body = Paced(LARGE[:-1] + b"!", breaks=False)
     codes: list[str] = []
     with collecting.connect(OWNER) as first, collecting.connect(OWNER) as second:
-        sender = threading.Thread(target=lambda: codes.append(code_of(first.put(ITEM, body))))
+        sender = threading.Thread(target=lambda: codes.append(code_of(first.put(ITEM, body))), daemon=True)
         sender.start()
         assert body.half_sent.wait(10)
         while code_of(refusal := second.put(ITEM, b"")) != "ITEM_IN_TRANSIT":
@@ -235,7 +235,7 @@ def test_several_participants_release_at_once() -> None:
         guest.collecting()
         bodies = {name: Paced(content, breaks=False) for name, content in contents.items()}
         threads = [
-            threading.Thread(target=_send, args=(guest, owner, name, bodies[name]))
+            threading.Thread(target=_send, args=(guest, owner, name, bodies[name]), daemon=True)
             for owner, name in ((OWNER, "records-a"), (OTHER, "records-b"))
         ]
         for thread in threads:
@@ -284,7 +284,7 @@ def test_withdrawal_ends_everything_at_once(kept: MemoryFiles) -> None:
         codes: list[str] = []
         with guest.connect(OTHER) as other, guest.connect(OWNER) as owner:
             other.upload_all()
-            sender = threading.Thread(target=lambda: codes.append(_code_or_end(owner, body)))
+            sender = threading.Thread(target=lambda: codes.append(_code_or_end(owner, body)), daemon=True)
             sender.start()
             assert body.half_sent.wait(10)
             other.accepted(other.withdraw())

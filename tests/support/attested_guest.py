@@ -184,7 +184,7 @@ class RunningGuest:
             self.url = f"https://127.0.0.1:{port}"
             ready.set()
 
-        thread = threading.Thread(target=server.run, args=(on_ready,))
+        thread = threading.Thread(target=server.run, args=(on_ready,), daemon=True)
         thread.start()
         try:
             if not ready.wait(10):

@@ -166,7 +166,7 @@ class LiveGuest:
         self.stopping = threading.Event()
         self.url = ""
         self._verifier = SnpVerifier(roots=simulated_roots(self.platform.root_pem), crls=NO_CRL)
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
 
     def __enter__(self) -> Self:

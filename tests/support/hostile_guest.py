@@ -233,7 +233,7 @@ class HostileGuest:
         self._context = context
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._listen)]
+        self._threads = [threading.Thread(target=self._listen, daemon=True)]
         context.set_verify(SSL.VERIFY_PEER, self._on_client)
 
     @property
@@ -267,7 +267,7 @@ class HostileGuest:
                 accepted, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(accepted,))
+            thread = threading.Thread(target=self._serve, args=(accepted,), daemon=True)
             self._threads.append(thread)
             thread.start()
 

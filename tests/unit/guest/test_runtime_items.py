@@ -132,7 +132,7 @@ def test_reading_while_closing_is_never_another_file() -> None:
                 return
             wrong.append(data)
 
-        threads = [threading.Thread(target=read) for _ in range(3)]
+        threads = [threading.Thread(target=read, daemon=True) for _ in range(3)]
         for thread in threads:
             thread.start()
         item.close()

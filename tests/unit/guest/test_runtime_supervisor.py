@@ -226,7 +226,7 @@ def test_components_are_admitted_side_by_side() -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test fails with it
             failed.append(error)
 
-    threads = [threading.Thread(target=admit, args=(name,)) for name in scripts]
+    threads = [threading.Thread(target=admit, args=(name,), daemon=True) for name in scripts]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -101,7 +101,7 @@ def test_writer_and_wipe_never_meet() -> None:
         vault = Vault()
         arrival = vault.receive("records", max_bytes=1 << 30)
         started = threading.Event()
-        writer = threading.Thread(target=write_until_refused, args=(arrival, started))
+        writer = threading.Thread(target=write_until_refused, args=(arrival, started), daemon=True)
         writer.start()
         assert started.wait(5)
         vault.empty()

@@ -169,7 +169,7 @@ def test_two_goes_at_once_are_one_go(ledger: Ledger) -> None:
             return
         given.append(instance)
 
-    threads = [threading.Thread(target=give, args=(instance,)) for instance in range(1, 17)]
+    threads = [threading.Thread(target=give, args=(instance,), daemon=True) for instance in range(1, 17)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -49,7 +49,7 @@ def ends() -> Iterator[Ends]:
     peer = SSL.Connection(Forgery(scene=Scene()).context(), right)
     peer.set_accept_state()
     ours = TlsSocket(client, left, clock=clock, wait_seconds=0.3)
-    thread = threading.Thread(target=peer.do_handshake)
+    thread = threading.Thread(target=peer.do_handshake, daemon=True)
     thread.start()
     ours.handshake()
     thread.join()
