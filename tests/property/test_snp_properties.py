@@ -13,7 +13,7 @@ from tests.support.vek_agreement import assert_agreement
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, simulated_roots
 from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.manifest.platform import BitDemand, Mitigations
-from twocvm_verifier.policy import AbiVersion, parse_policy
+from twocvm_verifier.policy import AbiVersion, FirmwareVersion, parse_policy
 from twocvm_verifier.snp.der import INTEGER, DerReader, encode_integer
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.report import parse_report
@@ -177,11 +177,22 @@ DEMANDS = {
     "author_key_digests": [(bytes(48),), (b"x" * 48,)],
     "minimum_tcb": [{"Milan": {"snp": 1}}, {"Milan": {"snp": 255}}],
     "mitigations": [Mitigations(launch=0, current=0), Mitigations(launch=1, current=0)],
+    "minimum_firmware": [
+        {"Milan": FirmwareVersion(major=1, minor=0, build=0)},
+        {"Milan": FirmwareVersion(major=2, minor=0, build=0)},
+    ],
+    "minimum_tcb_of": [{"launch": {"Milan": {"snp": 1}}}, {"committed": {"Milan": {"tee": 1}}}],
+    "closed_advisories": [("entrysign",), ("memory-interposers",)],
+    "host_data": [(bytes(32),), (b"x" * 32,)],
+    "family_ids": [(bytes(16),), (b"x" * 16,)],
+    "image_ids": [(bytes(16),), (b"x" * 16,)],
+    "report_ids": [(bytes(range(32)),), (b"x" * 32,)],
     "minimum_abi": [AbiVersion(major=0, minor=0), AbiVersion(major=1, minor=0)],
     "guest_policy": [BitDemand(required=0, forbidden=1 << 19), BitDemand(required=1 << 20, forbidden=0)],
     "platform_info": [BitDemand(required=1, forbidden=0), BitDemand(required=0, forbidden=1)],
 }
 OPEN = {
+    "minimum_tcb_of": {},
     "products": tuple(Product),
     "guest_policy": BitDemand(required=0, forbidden=0),
     "platform_info": BitDemand(required=0, forbidden=0),
