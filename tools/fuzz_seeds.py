@@ -1,0 +1,130 @@
+"""Where fuzzing begins: for each target, bytes that it accepts."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+from uuid import UUID
+
+from tests.support.amd import AT, fake_amd
+from tests.support.crls import ISSUER_SERIAL, crl_of
+from tests.support.manifests import AT as SESSION_AT
+from tests.support.manifests import World
+from tests.support.sessions import PaperSession
+
+from twocvm_guest.tls import build_certificate
+from twocvm_verifier import Policy, evidence
+from twocvm_verifier.advisories import shipped_advisories
+from twocvm_verifier.binding import cert_claims, channel_claims
+from twocvm_verifier.bundle import Case, bundle_of, judge
+from twocvm_verifier.manifest.consentkeys import spki_der
+from twocvm_verifier.manifest.statements import Withdraw, sign_statement
+from twocvm_verifier.policy.writing import policy_toml
+from twocvm_verifier.snp.names import VekKind
+from twocvm_verifier.snp.product import Product
+from twocvm_verifier.strictjson import base64url, canonical
+
+NONCE = bytes(range(32))
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Return what each target begins with; a target that is missing here begins with nothing."""
+    return _of_hardware() | _of_sessions() | _of_text()
+
+
+def _of_hardware() -> dict[str, list[bytes]]:
+    chips = [fake_amd(product) for product in Product]
+    milan, simulated = fake_amd(Product.MILAN), fake_amd(Product.SIMULATED)
+    return {
+        "snp.report.parse_report": [chip.report(version=version) for chip in chips for version in (2, 3, 5)],
+        "snp.vek.parse_vek": [chip.vcek() for chip in chips] + [milan.vlek()],
+        "snp.roots.parse_chain": [milan.chain(), milan.chain(VekKind.VLEK)],
+        "snp.roots.simulated_roots": [simulated.chain()],
+        "snp.crl.parse_crl": [crl_of(milan), crl_of(milan, revoked=(ISSUER_SERIAL,))],
+        "snp.certtable.parse_cert_table": [bytes(24), _table(milan.vcek())],
+        "snp.tcb.parse_tcb": [milan.tcb],
+    }
+
+
+def _of_sessions() -> dict[str, list[bytes]]:
+    world = World()
+    session = PaperSession(world)
+    file = session.file("analytics")
+    shared = {"spki_sha256": session.spki_sha256, "manifest": world.manifest.hash, "log": session.log.position}
+    claims = [cert_claims(**shared), channel_claims(**shared, nonce=NONCE, binder=NONCE)]
+    brought = session.evidence(claims[0])
+    consent, go = session.consents[0], session.goes[0]
+    party = world.party(world.names[0])
+    withdrawal = sign_statement(
+        party.consent_key,
+        Withdraw(manifest=world.manifest.hash, participant=party.name, report_id=session.report_id),
+    )
+    return {
+        "binding.parse_claims": [each.encode() for each in claims],
+        "bundle.parse_bundle": [_bundle(world)],
+        "dsse.parse_envelope": [canonical(file.receipt.to_json()["receipt"])],
+        "eventlog.parse_log": [session.log.encode()],
+        "evidence.from_json": [evidence.encode_json(brought)],
+        "evidence.parse_cbor": [evidence.encode_cbor(brought)],
+        "evidence.parse_json": [evidence.encode_json(brought)],
+        "manifest.author.from_json": [world.raw],
+        "manifest.consentkeys.parse_spki": [spki_der(world.party(name).consent_key) for name in world.names],
+        "manifest.parse.parse_manifest": [world.raw, World(participants=2, components=1).raw],
+        "manifest.roster.parse_statements": [canonical([each.to_json() for each in session.goes])],
+        "manifest.statements.parse_statement_file Consent": [canonical(consent.to_json())],
+        "manifest.statements.parse_statement_file Go": [canonical(go.to_json())],
+        "manifest.statements.parse_statement_file Withdraw": [canonical(withdrawal.to_json())],
+        "ratls.certificate.parse_certificate": [build_certificate(session.key, brought)],
+        "receipt.parse_receipt": [file.receipt.encode()],
+        "receipt_body.parse_body": [session.body(name).payload() for name in world.names],
+        "receipt_file.parse_receipt_file": [file.encode()],
+        "strictcbor.parse": [evidence.encode_cbor(brought), claims[0].encode()],
+        "strictjson.parse": [world.raw],
+        "strictjson.parse_canonical": [world.raw, session.log.encode()],
+    }
+
+
+def _of_text() -> dict[str, list[bytes]]:
+    folder, world = resources.files("twocvm_verifier.advisories") / "data", World()
+    advisories = [each.read_bytes() for each in folder.iterdir() if each.name.endswith(".toml")]
+    return {
+        "advisories.document.parse_advisory": advisories,
+        "clock.parse_time": [f"{SESSION_AT:%Y-%m-%dT%H:%M:%SZ}".encode()],
+        "manifest.author.from_toml": [_toml(world.document)],
+        "policy.document.parse_policy": [policy_toml(Policy.builtin()).encode()],
+        "snp.launch.parse_launch_prefix": [b"snp-launch-v1:" + b":".join([b"0a" * 48] * 3)],
+        "strictjson.parse_base64url": [base64url(NONCE).encode()],
+    }
+
+
+def _toml(document: dict[str, Any]) -> bytes:
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in document.items()).encode()
+
+
+def _toml_value(value: Any) -> str:  # noqa: ANN401 - whatever a document holds
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml_value(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value)
+
+
+def _table(vek: bytes) -> bytes:
+    vcek = UUID("63da758d-e664-4564-adc5-f4b93be8accd").bytes_le
+    return vcek + (48).to_bytes(4, "little") + len(vek).to_bytes(4, "little") + bytes(24) + vek
+
+
+def _bundle(world: World) -> bytes:
+    milan = fake_amd(Product.MILAN)
+    case = Case(
+        report=milan.report(),
+        vek=milan.vcek(),
+        chain=milan.chain(),
+        crl=crl_of(milan),
+        manifest=world.manifest,
+        policy=Policy.builtin(),
+        advisories=shipped_advisories()[:2],
+        judged_at=AT,
+    )
+    return bundle_of(case, judge(case, roots=milan.roots())).encode()
