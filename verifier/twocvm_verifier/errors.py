@@ -59,7 +59,17 @@ class CollateralError(TwoCvmError):
 
 
 class FetchError(CollateralError):
-    """A source could not be reached or answered badly; trying again may help."""
+    """A source could not be reached or answered badly; trying again may help.
+
+    Args:
+        code: A name in `codes.CODES`.
+        detail: As `TwoCvmError`.
+        retry_after_seconds: When to try again at the earliest; 0 where the source did not say.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(code, detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class StaleError(CollateralError):

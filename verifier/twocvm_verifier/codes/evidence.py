@@ -9,6 +9,7 @@ from .table import CANNOT_JUDGE, NOT_AUTHENTIC, REFUSED, UNSUPPORTED, Code, malf
 _ABI: Final = "SNP ABI 56860, 7.3"
 _VCEK: Final = "VCEK 57230, 3.1"
 _HERE: Final = "docs/spec/appraisal.md"
+_COLLATERAL: Final = "docs/collateral.md"
 _BUNDLE: Final = "docs/spec/bundle.md"
 _ADVISORIES: Final = "docs/advisories.md"
 
@@ -41,6 +42,10 @@ CODES: Final[dict[str, Code]] = {
     "MALFORMED_CHAIN": malformed(
         "The chain is not two PEM certificates, ASK or ASVK and then ARK. Pass what AMD or the platform gave.",
         _VCEK,
+    ),
+    "MALFORMED_COLLATERAL": malformed(
+        "The file is not an export of collateral, or something in it is not authentic. Export it again.",
+        _COLLATERAL,
     ),
     "MALFORMED_CRL": malformed(
         "The bytes are not the exact DER of a revocation list of AMD's. Fetch it again.",
@@ -143,6 +148,10 @@ CODES: Final[dict[str, Code]] = {
         "The report's TCB is not the one that its VEK was made for. Fetch the VEK of REPORTED_TCB.",
         _VCEK,
     ),
+    "COLLATERAL_NOT_FOUND": _cannot_judge(
+        "No source has this piece of collateral now. AMD's service forgets chips for a while; try again later.",
+        _COLLATERAL,
+    ),
     "CRL_MISSING": _cannot_judge(
         "A release needs a revocation list. Fetch one, or say in the policy why none is asked for.",
         _HERE,
@@ -158,6 +167,30 @@ CODES: Final[dict[str, Code]] = {
     "CRL_STALE": _cannot_judge(
         "The newest revocation list has ended, or is older than the policy accepts. Fetch the current one.",
         _HERE,
+    ),
+    "FETCH_BUSY": _cannot_judge(
+        "A source asks to be left alone for a while, or others are waiting before you. Try again later.",
+        _COLLATERAL,
+    ),
+    "FETCH_FAILED": _cannot_judge(
+        "A source could not be reached, or answered with an error. Try again, or use a mirror or an export.",
+        _COLLATERAL,
+    ),
+    "FETCH_REDIRECTED": _cannot_judge(
+        "A source sent elsewhere, and no redirect is followed. Name the place itself as the mirror.",
+        _COLLATERAL,
+    ),
+    "FETCH_TOO_LARGE": _cannot_judge(
+        "A source answered with more than the piece can have. Whoever answers is not a collateral service.",
+        _COLLATERAL,
+    ),
+    "FETCH_WRONG": _cannot_judge(
+        "A source answered with something else than was asked for: a web page, or another chip's certificate.",
+        _COLLATERAL,
+    ),
+    "STORE_UNWRITABLE": _cannot_judge(
+        "What was fetched cannot be kept. Name a folder that can be written, with --store.",
+        _COLLATERAL,
     ),
     "VEK_MISSING": _cannot_judge(
         "The report cannot be judged without the certificate of its key. Pass it with --vek.",
