@@ -117,6 +117,19 @@ def test_join_then_release_without_naming_files_again(scene: Scene, capfd: pytes
     assert status["admitted"] == ["records-a", "records-b", "step-0", "step-1"]
 
 
+def test_what_workers_lack_is_said_before_anything_is_signed(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    """Isolation that the guest's log says is missing is shown by every command that decides for a person."""
+    scene.guest.lock()
+    assert scene.call("hospital-a", "verify") == 0
+    assert "isolation      INCOMPLETE, without seccomp" in capfd.readouterr().out
+    assert scene.call("hospital-a", "verify", "-o", "json") == 0
+    assert json.loads(capfd.readouterr().out)["isolation_lacking"] == ["seccomp"]
+    assert scene.call("hospital-a", "join", *scene.items("hospital-a"), "-o", "json") == 0
+    joined = capfd.readouterr()
+    assert "isolation of components: INCOMPLETE, without seccomp" in joined.err
+    assert json.loads(joined.out)["isolation_lacking"] == ["seccomp"]
+
+
 def test_the_salt_of_a_commitment_comes_from_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With its salt an item that the manifest commits to is joined with, and with another salt it is not."""
     plain = World()

@@ -171,6 +171,11 @@ class VerifiedLog:
         """The names of the items that were taken."""
         return frozenset(event.members["name"] for event in self.events if event.type is EventType.ADMITTED)
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The parts of the workers' isolation that the guest's machine cannot give, by name; empty where none is."""
+        return tuple(self.events[0].members["missing"].split())
+
     def require_not_started(self) -> None:
         """Refuse to join or release after the run, a withdrawal or the end.
 

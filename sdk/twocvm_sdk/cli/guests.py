@@ -12,27 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twocvm_verifier.errors import AppraisalError, TwoCvmError
+from twocvm_verifier.shell import Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
 
-from .options import (
-    Form,
-    GuestUrl,
-    IdentityFolder,
-    ManifestFile,
-    OutputForm,
-    PolicyFile,
-    Quiet,
-    Side,
-    SimulatedRoot,
-    Verbose,
-    read_consents,
-    read_side,
-)
+from .options import GuestUrl, IdentityFolder, ManifestFile, Side, read_consents, read_side
 from .printing import Printer, proof_lines, table
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from twocvm_sdk.participant import Session
+    from twocvm_verifier.eventlog import VerifiedLog
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.ratls.proof import Proof
     from twocvm_verifier.strictjson import Json
@@ -48,7 +37,7 @@ def lock(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -76,7 +65,7 @@ def verify(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -85,20 +74,21 @@ def verify(
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     try:
         with connect(side) as session:
-            certificate, channel = session.certificate, session.proof
+            certificate, channel, log = session.certificate, session.proof, session.log()
     except TwoCvmError as error:
-        if form is Form.JSON:
+        if form is OutputForm.JSON:
             printer.result(_refusal_json(error), "")
         raise
-    if form is Form.JSON:
+    if form is OutputForm.JSON:
         evidence: dict[str, Json] = {
             "certificate": certificate.appraisal.to_json(),
             "channel": channel.appraisal.to_json(),
             "release": _releasable(side),
+            "isolation_lacking": log.lacking,
         }
         printer.result(_instance(guest, channel, side.manifest) | evidence, "")
     else:
-        printer.lines(_verification(side, certificate, channel, verbose=verbose))
+        printer.lines(_verification(side, certificate, channel, log, verbose=verbose))
 
 
 def status(
@@ -108,7 +98,7 @@ def status(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -135,6 +125,13 @@ def show_proof(printer: Printer, name: str, proof: Proof) -> None:
         printer.say(line)
 
 
+def show_isolation(printer: Printer, session: Session) -> None:
+    """Tell a person what the guest's workers lack, before anything is signed; nothing where they lack nothing."""
+    log = session.log()
+    if log.lacking:
+        printer.say(f"isolation of components: {_isolation(log)}")
+
+
 def show_status(printer: Printer, session: Session) -> None:
     """Print where a session is, by the guest's word and its verified log."""
     log, state = session.log(), session.status()
@@ -145,14 +142,20 @@ def show_status(printer: Printer, session: Session) -> None:
         "missing": missing,
         "admitted": sorted(log.admitted),
         "events": log.position.events,
+        "isolation_lacking": log.lacking,
     }
     rows = {
         "state": state,
         "joined": ", ".join(sorted(log.goes)) or "nobody",
         "missing": ", ".join(missing) or "nobody",
         "admitted": ", ".join(sorted(log.admitted)) or "nothing",
+        "isolation": _isolation(log),
     }
     printer.result(result, table(rows))
+
+
+def _isolation(log: VerifiedLog) -> str:
+    return f"INCOMPLETE, without {', '.join(log.lacking)}" if log.lacking else "complete, by the guest's log"
 
 
 def _instance(guest: str, proof: Proof, manifest: Manifest) -> dict[str, Json]:
@@ -177,7 +180,7 @@ def _instance_rows(guest: str, proof: Proof, manifest: Manifest) -> dict[str, st
     }
 
 
-def _verification(side: Side, certificate: Proof, channel: Proof, *, verbose: bool) -> Iterator[Text]:
+def _verification(side: Side, certificate: Proof, channel: Proof, log: VerifiedLog, *, verbose: bool) -> Iterator[Text]:
     from rich.text import Text
 
     from twocvm_verifier.presentation import appraisal_lines, verdict_line
@@ -191,6 +194,7 @@ def _verification(side: Side, certificate: Proof, channel: Proof, *, verbose: bo
     names = ", ".join(str(item["name"]) for item in _releasable(side)) or "nothing"
     rows = _instance_rows(side.url, channel, side.manifest) | {
         "consents": f"all {len(side.manifest.participants)} verified, and the guest is locked with them",
+        "isolation": _isolation(log),
         "would release": f"{names}, as {side.identity.name}; nothing was released",
     }
     yield Text(table(rows))

@@ -11,22 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .guests import connect, show_proof, show_status
+from twocvm_verifier.shell import STDIO, Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
+
+from .guests import connect, show_isolation, show_proof, show_status
 from .options import (
-    STREAM,
     Again,
-    Form,
     GuestUrl,
     IdentityFolder,
     Items,
     ManifestFile,
-    OutputForm,
-    PolicyFile,
-    Quiet,
     SaltFiles,
     Side,
-    SimulatedRoot,
-    Verbose,
     read_items,
     read_salts,
     read_side,
@@ -52,7 +47,7 @@ def join(
     salt: SaltFiles = None,
     again: Again = False,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -63,6 +58,7 @@ def join(
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
+        show_isolation(printer, session)
         session.join(paths, again=again, salts=salts)
         show_status(printer, session)
 
@@ -78,7 +74,7 @@ def release(
     again: Again = False,
     wait: Wait = None,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -89,6 +85,7 @@ def release(
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
+        show_isolation(printer, session)
         paths = named or session.committed()
         if paths is None:
             paths = read_items(None, manifest=side.manifest, participant=side.identity.name)
@@ -111,7 +108,7 @@ def output(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the output in the guest, to be fetched again.")] = False,
     wait: Wait = None,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -128,7 +125,7 @@ def output(
             _fetch(session, printer, name=name, save=save)
             if not keep:
                 session.ack(name)
-    if save != STREAM:
+    if save != STDIO:
         printer.result(receipt_json(kept.body), receipt_text(kept.body))
 
 
@@ -139,7 +136,7 @@ def withdraw(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -163,7 +160,7 @@ def _require_destination(side: Side, *, name: str | None, save: str | None, rece
 
 def _fetch(session: Session, printer: Printer, *, name: str, save: str) -> None:
     promised = session.output(name)
-    if save == STREAM:
+    if save == STDIO:
         sys.stdout.buffer.write(promised.read())
         sys.stdout.buffer.flush()
         return
