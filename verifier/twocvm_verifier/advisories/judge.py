@@ -16,6 +16,7 @@ from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_B
 from twocvm_verifier.result import AdvisoryResult, AdvisoryStatus
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.report import Report
+from twocvm_verifier.snp.tcb import Tcb
 from twocvm_verifier.snp.verify import TCB_FIELDS, VerifiedReport
 
 from .model import Advisory, Fix
@@ -28,21 +29,25 @@ def judge_advisories(verified: VerifiedReport, advisories: tuple[Advisory, ...])
     """Return how each advisory stands on the platform that made this report; none for a simulated one."""
     if verified.product is Product.SIMULATED:
         return ()
-    return tuple(_judge(verified, advisory) for advisory in advisories)
+    # The four are mostly one: what runs is committed, reported, and was there at launch.
+    tcbs: dict[Tcb, list[str]] = {}
+    for field in TCB_FIELDS:
+        tcbs.setdefault(verified.tcb(field), []).append(field.removesuffix("_tcb"))
+    return tuple(_judge(verified, tcbs, advisory) for advisory in advisories)
 
 
-def _judge(verified: VerifiedReport, advisory: Advisory) -> AdvisoryResult:
-    status, detail = _status(verified, advisory)
+def _judge(verified: VerifiedReport, tcbs: Mapping[Tcb, list[str]], advisory: Advisory) -> AdvisoryResult:
+    status, detail = _status(verified, tcbs, advisory)
     return AdvisoryResult(id=advisory.id, title=advisory.title, status=status, detail=detail, source=advisory.source)
 
 
-def _status(verified: VerifiedReport, advisory: Advisory) -> tuple[AdvisoryStatus, str]:
+def _status(verified: VerifiedReport, tcbs: Mapping[Tcb, list[str]], advisory: Advisory) -> tuple[AdvisoryStatus, str]:
     product, report = str(verified.product), verified.report
     if product in advisory.unaffected:
         return AdvisoryStatus.CLOSED, advisory.unaffected[product]
     if product in advisory.unattested:
         return AdvisoryStatus.CANNOT_BE_ATTESTED, advisory.unattested[product]
-    found = [_try(verified, fix) for fix in advisory.fixes if fix.product == product and _concerns(fix, report)]
+    found = [_try(report, tcbs, fix) for fix in advisory.fixes if fix.product == product and _concerns(fix, report)]
     for status, detail in found:
         if status is AdvisoryStatus.CLOSED:
             return status, detail
@@ -59,9 +64,8 @@ def _concerns(fix: Fix, report: Report) -> bool:
     return (report.family, report.model, report.stepping) in fix.chips
 
 
-def _try(verified: VerifiedReport, fix: Fix) -> tuple[AdvisoryStatus, str]:
-    report = verified.report
-    failed = [*_tcb(verified, fix), *_bits(fix.platform_info, report.platform_info, PLATFORM_INFO_BITS, "platform")]
+def _try(report: Report, tcbs: Mapping[Tcb, list[str]], fix: Fix) -> tuple[AdvisoryStatus, str]:
+    failed = [*_below(tcbs, fix), *_bits(fix.platform_info, report.platform_info, PLATFORM_INFO_BITS, "platform")]
     failed += _bits(fix.guest_policy, report.policy, GUEST_POLICY_BITS, "guest policy")
     with_vectors = report.version >= _FIRST_WITH_MITIGATIONS
     missing = fix.mitigations & ~(report.launch_mit_vector & report.current_mit_vector)
@@ -78,16 +82,18 @@ def _try(verified: VerifiedReport, fix: Fix) -> tuple[AdvisoryStatus, str]:
     return AdvisoryStatus.CLOSED, "every condition is met"
 
 
-def _tcb(verified: VerifiedReport, fix: Fix) -> Iterator[str]:
+def _below(tcbs: Mapping[Tcb, list[str]], fix: Fix) -> Iterator[str]:
     below: dict[str, list[str]] = {}
-    for field in TCB_FIELDS:
-        for part in verified.tcb(field).below(fix.tcb):
-            below.setdefault(part, []).append(field.removesuffix("_tcb"))
-    for part, fields in below.items():
-        yield f"{part} is below {fix.tcb[part]} ({', '.join(fields)})"
+    for tcb, fields in tcbs.items():
+        for part in tcb.below(fix.tcb):
+            below.setdefault(part, []).extend(fields)
+    for part, those in below.items():
+        yield f"{part} is below {fix.tcb[part]} ({', '.join(those)})"
 
 
 def _bits(demand: BitDemand, value: int, bits: Mapping[str, int], whose: str) -> Iterator[str]:
+    if not demand.required | demand.forbidden:
+        return
     for name, position in bits.items():
         mask = 1 << position
         if demand.required & mask and not value & mask:

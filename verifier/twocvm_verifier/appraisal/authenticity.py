@@ -55,24 +55,25 @@ def checks_of_outcomes(outcomes: tuple[Outcome, ...]) -> tuple[Check, ...]:
 def proved_checks(verified: VerifiedReport, *, at: datetime) -> tuple[Check, ...]:
     """Return what a verified report has passed. The validity of its chain is asked again, at the time of judgement."""
     not_before, not_after = verified.vek.not_before, verified.vek.not_after
+    judged_at, asked = require_utc(at), format_time(at)
     return (
         *_PROVED,
         judged(
             _NOT_BEFORE,
             "CHAIN_NOT_YET_VALID",
             Level.AL1,
-            holds=require_utc(at) >= not_before,
+            holds=judged_at >= not_before,
             expected=f"from {format_time(not_before)} on",
-            actual=format_time(at),
+            actual=asked,
             detail="a certificate of the chain has not begun",
         ),
         judged(
             _NOT_AFTER,
             "CHAIN_EXPIRED",
             Level.AL1,
-            holds=require_utc(at) <= not_after,
+            holds=judged_at <= not_after,
             expected=f"until {format_time(not_after)}",
-            actual=format_time(at),
+            actual=asked,
             detail="a certificate of the chain has ended",
         ),
     )

@@ -90,8 +90,15 @@ class RequiredLevels:
     others: Unchecked
 
 
+class _Named:
+    """Room for a digest that is made once, beside the fields that it is of."""
+
+    __slots__ = ("_sha256",)
+    _sha256: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(_Named):
     """What a Verifier's owner accepts.
 
     Attributes:
@@ -200,7 +207,9 @@ class Policy:
     @property
     def sha256(self) -> bytes:
         """The digest that names this policy in results (32 bytes)."""
-        return policy_digest(canonical(self.to_json()))
+        if not hasattr(self, "_sha256"):
+            object.__setattr__(self, "_sha256", policy_digest(canonical(self.to_json())))
+        return self._sha256
 
     def to_json(self) -> dict[str, Json]:
         """Return the form that is hashed (`docs/spec/appraisal.md`): every field by its name."""

@@ -54,7 +54,7 @@ class Tcb:
 
     def below(self, minimum: Mapping[str, int]) -> tuple[str, ...]:
         """Return the components that are below `minimum`; those that it does not name are not compared."""
-        return tuple(name for name in sorted(minimum) if getattr(self, name) < minimum[name])
+        return tuple(sorted(name for name, least in minimum.items() if getattr(self, name) < least))
 
     def __str__(self) -> str:
         named = {"fmc": self.fmc} if self.fmc else {}
