@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +19,13 @@ from twocvm_verifier import Policy, evidence
 from twocvm_verifier.advisories import shipped_advisories
 from twocvm_verifier.binding import cert_claims, channel_claims
 from twocvm_verifier.bundle import Case, bundle_of, judge
+from twocvm_verifier.collateral import archive
 from twocvm_verifier.manifest.consentkeys import spki_der
 from twocvm_verifier.manifest.statements import Withdraw, sign_statement
 from twocvm_verifier.policy.writing import policy_toml
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.product import Product
-from twocvm_verifier.strictjson import base64url, canonical
+from twocvm_verifier.strictjson import Json, base64url, canonical
 
 NONCE = bytes(range(32))
 
@@ -91,6 +93,7 @@ def _of_text() -> dict[str, list[bytes]]:
     return {
         "advisories.document.parse_advisory": advisories,
         "clock.parse_time": [f"{SESSION_AT:%Y-%m-%dT%H:%M:%SZ}".encode()],
+        "collateral.archive.parse_archive": [_archive()],
         "manifest.author.from_toml": [_toml(world.document)],
         "policy.document.parse_policy": [policy_toml(Policy.builtin()).encode()],
         "snp.launch.parse_launch_prefix": [b"snp-launch-v1:" + b":".join([b"0a" * 48] * 3)],
@@ -113,6 +116,12 @@ def _toml_value(value: Any) -> str:  # noqa: ANN401 - whatever a document holds
 def _table(vek: bytes) -> bytes:
     vcek = UUID("63da758d-e664-4564-adc5-f4b93be8accd").bytes_le
     return vcek + (48).to_bytes(4, "little") + len(vek).to_bytes(4, "little") + bytes(24) + vek
+
+
+def _archive() -> bytes:
+    vcek = Path(__file__).parents[1] / "examples" / "genuine" / "vcek.der"
+    lists: dict[str, Json] = {"vcek_crls": [], "vlek_crls": []}
+    return canonical({"schema": archive.SCHEMA, "vceks": [base64url(vcek.read_bytes())], **lists})
 
 
 def _bundle(world: World) -> bytes:

@@ -19,6 +19,7 @@ from twocvm_verifier import bundle, clock, dsse, eventlog, evidence, receipt, re
 from twocvm_verifier import strictjson as js
 from twocvm_verifier.advisories.document import parse_advisory
 from twocvm_verifier.binding import Claims, parse_claims
+from twocvm_verifier.collateral.archive import parse_archive
 from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.manifest import author
 from twocvm_verifier.manifest.consentkeys import parse_spki, spki_der
@@ -32,7 +33,7 @@ from twocvm_verifier.snp.crl import parse_crl
 from twocvm_verifier.snp.launch import parse_launch_prefix
 from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.report import parse_report
-from twocvm_verifier.snp.roots import parse_chain, simulated_roots
+from twocvm_verifier.snp.roots import amd_roots, parse_chain, simulated_roots
 from twocvm_verifier.snp.tcb import parse_tcb
 from twocvm_verifier.snp.vek import parse_vek
 
@@ -96,6 +97,7 @@ TARGETS: Final[dict[str, Target]] = {
     "clock.parse_time": Target(
         parse=_text(clock.parse_time), write=lambda at: clock.format_time(at).encode(), refusals=(ValueError,)
     ),
+    "collateral.archive.parse_archive": Target(parse=partial(parse_archive, roots=amd_roots())),
     "dsse.parse_envelope": Target(parse=_json(dsse.parse_envelope)),
     "eventlog.parse_log": Target(parse=eventlog.parse_log),
     "evidence.from_json": Target(parse=_json(evidence.from_json)),
