@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from twocvm_verifier.errors import UnsupportedError
+from twocvm_verifier.shell import (
+    Form,
+    OutputForm,
+    Quiet,
+    command_group,
+    read_manifest,
+    write_file,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from .platforms.simulated import SimulatedPlatform
 
-app = typer.Typer(no_args_is_help=True)
-guest = typer.Typer(no_args_is_help=True, help="Run a guest.")
+app = command_group()
+guest = command_group("Run a guest.")
 app.add_typer(guest, name="guest")
 
 _MAX_PORT: Final = 65535
@@ -32,27 +41,18 @@ class PlatformChoice(StrEnum):
     SIMULATED = "simulated"
 
 
-class OutputFormat(StrEnum):
-    """How results are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes any that is free.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but the result.")]
 HardwareLatency = Annotated[
     bool, typer.Option("--hardware-latency", help="Simulated only: take 4.4 ms for a report, as a chip does.")
 ]
 ManifestFile = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="Simulated only: be born locked to this manifest, by HOST_DATA."),
+    typer.Option(metavar="FILE", help="Simulated only: be born locked to this manifest, by HOST_DATA."),
 ]
 RootOut = Annotated[
     Path | None,
-    typer.Option(dir_okay=False, help="Simulated only: write the root of the simulated platform here (PEM)."),
+    typer.Option(metavar="FILE", help="Simulated only: write the root of the simulated platform here (PEM)."),
 ]
-Output = Annotated[OutputFormat, typer.Option("-o", "--output", help="How to write the result.")]
 
 
 @guest.command("serve")
@@ -62,7 +62,7 @@ def serve(
     manifest: ManifestFile = None,
     simulated_root_out: RootOut = None,
     hardware_latency: HardwareLatency = False,  # noqa: FBT002 - a flag
-    output: Output = OutputFormat.TEXT,
+    output: Form = OutputForm.TEXT,
     quiet: Quiet = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Run one launch of a guest until its session is wiped, or until SIGTERM, which wipes it."""
@@ -75,22 +75,19 @@ def serve(
 
     attester = _launch(manifest, HARDWARE_LATENCY_SECONDS if hardware_latency else 0.0)
     if simulated_root_out is not None:
-        try:
-            simulated_root_out.write_bytes(attester.root_pem)
-        except OSError as error:
-            raise typer.BadParameter(str(error.strerror), param_hint="--simulated-root-out") from error
+        write_file(simulated_root_out, attester.root_pem, option="--simulated-root-out")
     _serve(attester, host=host, port=port, output=output, quiet=quiet)
 
 
 @app.command("doctor")
-def doctor(output: Output = OutputFormat.TEXT) -> None:
+def doctor(output: Form = OutputForm.TEXT) -> None:
     """Say what works on this machine, and what to do about the rest."""
     from .doctor import examine
 
     findings = examine()
-    if output is OutputFormat.JSON:
+    if output is OutputForm.JSON:
         rows = [{"name": row.name, "works": row.works, "value": row.value, "advice": row.advice} for row in findings]
-        sys.stdout.write(json.dumps({"findings": rows}) + "\n")
+        write_json({"findings": rows})
         return
     width = max(len(row.name) for row in findings)
     for row in findings:
@@ -107,12 +104,11 @@ def _parse_listen(text: str) -> tuple[str, int]:
 def _launch(manifest: Path | None, latency_seconds: float) -> SimulatedPlatform:
     from twocvm_verifier.clock import SystemClock
     from twocvm_verifier.framing import HASH_BYTES
-    from twocvm_verifier.manifest import parse_manifest
 
     from .platforms.measure import measure_installed
     from .platforms.simulated import SimulatedPlatform
 
-    host_data = bytes(HASH_BYTES) if manifest is None else parse_manifest(manifest.read_bytes()).hash
+    host_data = bytes(HASH_BYTES) if manifest is None else read_manifest(manifest).hash
     return SimulatedPlatform.create(
         host_data=host_data,
         measurement=measure_installed(),
@@ -121,7 +117,7 @@ def _launch(manifest: Path | None, latency_seconds: float) -> SimulatedPlatform:
     )
 
 
-def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputFormat, quiet: bool) -> None:
+def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputForm, quiet: bool) -> None:
     from twocvm_verifier.clock import SystemClock
 
     from .runtime.isolation import probe
@@ -154,7 +150,7 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
             "measurement": running.agent.launch.measurement.hex(),
             "host_data": running.agent.launch.host_data.hex(),
         }
-        text = json.dumps(facts) if output is OutputFormat.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
+        text = json.dumps(facts) if output is OutputForm.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from twocvm_verifier.shell import STDIO, Form, OutputForm, command_group, read_manifest, unusable, write_json
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Component, Manifest
@@ -15,32 +16,21 @@ if TYPE_CHECKING:
     from .runtime.inspection import Description, Difference
     from .runtime.items import Item
 
-app = typer.Typer(no_args_is_help=True)
-component = typer.Typer(no_args_is_help=True, help="Look at components as a guest does.")
+app = command_group()
+component = command_group("Look at components as a guest does.")
 app.add_typer(component, name="component")
 
 _CHUNK_BYTES: Final = 1 << 20
 _MAX_FILE_BYTES: Final = 1 << 30
-_MAX_MANIFEST_BYTES: Final = 1 << 20
 
 
-class OutputFormat(StrEnum):
-    """How results are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="A component (.wasm).")]
-ManifestFile = Annotated[
-    Path, typer.Option("--manifest", exists=True, dir_okay=False, metavar="M", help="The canonical manifest.")
-]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A component (.wasm); - is stdin.")]
+ManifestFile = Annotated[Path, typer.Option("--manifest", metavar="FILE", help="The canonical manifest; - is stdin.")]
 Name = Annotated[str, typer.Option("--component", metavar="NAME", help="Which component of the manifest it is.")]
-Output = Annotated[OutputFormat, typer.Option("-o", "--output", help="How to write the result.")]
 
 
 @component.command("inspect")
-def inspect_command(file: File, output: Output = OutputFormat.TEXT) -> None:
+def inspect_command(file: File, output: Form = OutputForm.TEXT) -> None:
     """Show digest, imports and exports of a component, with their types.
 
     Exit status: 0 shown, 11 it takes too much to read, 30 it is no component.
@@ -55,11 +45,11 @@ def inspect_command(file: File, output: Output = OutputFormat.TEXT) -> None:
         "sha256": item.sha256.hex(),
         "size_bytes": item.size_bytes,
         "profile": profile.value if profile else "",
-        "imports": description["imports"],
-        "exports": description["exports"],
+        "imports": dict(sorted(description["imports"].items())),
+        "exports": dict(sorted(description["exports"].items())),
     }
-    if output is OutputFormat.JSON:
-        typer.echo(json.dumps(result, indent=2, sort_keys=True))
+    if output is OutputForm.JSON:
+        write_json(result)
         return
     typer.echo(f"sha256   {item.sha256.hex()}")
     typer.echo(f"size     {item.size_bytes} bytes")
@@ -69,19 +59,17 @@ def inspect_command(file: File, output: Output = OutputFormat.TEXT) -> None:
 
 
 @component.command("check")
-def check_command(file: File, manifest: ManifestFile, name: Name = "", output: Output = OutputFormat.TEXT) -> None:
+def check_command(file: File, manifest: ManifestFile, name: Name = "", output: Form = OutputForm.TEXT) -> None:
     """Say whether a guest would admit a component under a manifest, and every reason why not.
 
     Exit status: 0 it would, 2 the manifest has no such component, 11 it would not, 30 it is no component.
     """
-    from twocvm_verifier.manifest import parse_manifest
-
     item = _read(file)
-    entry = _entry(parse_manifest(_bytes(manifest, _MAX_MANIFEST_BYTES)), item, name)
+    entry = _entry(read_manifest(manifest), item, name)
     found = _differences(entry, item)
-    if output is OutputFormat.JSON:
+    if output is OutputForm.JSON:
         problems = [{"code": each.code, "detail": each.detail} for each in found]
-        typer.echo(json.dumps({"component": entry.name, "admitted": not found, "problems": problems}, indent=2))
+        write_json({"component": entry.name, "admitted": not found, "problems": problems})
     elif found:
         for each in found:
             typer.echo(f"{each.code}: {each.detail}")
@@ -138,12 +126,10 @@ def _read(file: Path) -> Item:
     from .runtime.items import ItemWriter
 
     writer = ItemWriter(file.name, max_bytes=_MAX_FILE_BYTES)
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            writer.write(chunk)
+    try:
+        with sys.stdin.buffer if file == STDIO else file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                writer.write(chunk)
+    except OSError as error:
+        raise unusable(file, error, option="FILE") from error
     return writer.seal()
-
-
-def _bytes(file: Path, max_bytes: int) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(max_bytes + 1)

@@ -14,6 +14,7 @@ True
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -104,6 +105,7 @@ class Identity:
         Raises:
             MalformedError: `name` is not a name.
             ReleaseError: IDENTITY_EXISTS where something is there already.
+            OSError: It cannot be written there.
         """
         _require_name(name)
         tls_key = generate_private_key(SECP256R1())
@@ -215,8 +217,9 @@ def _write(identity: Identity) -> None:
         place.rename(identity.folder.absolute())
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
-        detail = f"folder {str(identity.folder)!r}: {error.strerror}"
-        raise ReleaseError("IDENTITY_EXISTS", detail) from error
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise ReleaseError("IDENTITY_EXISTS", f"folder {str(identity.folder)!r}: {error.strerror}") from error
     storage.sync_folder(parent)
 
 

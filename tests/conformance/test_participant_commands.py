@@ -323,3 +323,19 @@ def test_a_receipt_that_was_changed(scene: Scene, capfd: pytest.CaptureFixture[s
     assert run(["receipt", "verify", str(receipt), *judge, "--at", "2026-06-01T00:00:00Z"]) == 0
     assert run(["receipt", "verify", str(receipt), *judge, "--at", "yesterday"]) == 2
     capfd.readouterr()
+
+
+def test_what_cannot_be_written_is_a_usage_error(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    """A consent, keys or a receipt that cannot be written where they were wanted end with 2 and name the option."""
+    nowhere, manifest = str(scene.folder / "no" / "x"), str(scene.folder / "manifest.json")
+    assert run(["manifest", "sign", manifest, "--identity", str(scene.folder / "hospital-a"), "--out", nowhere]) == 2
+    assert "--out" in capfd.readouterr().err
+    assert run(["identity", "new", str(scene.folder / "root.pem" / "x"), "--name", "hospital-a"]) == 2
+    assert "DIR" in capfd.readouterr().err
+    scene.guest.lock()
+    scene.release_all()
+    assert scene.call("analytics", "output", "model", "--save", nowhere, "-q") == 2
+    assert "--save" in capfd.readouterr().err
+    assert scene.call("analytics", "output", "--receipt", nowhere, "-q") == 2
+    assert "--receipt" in capfd.readouterr().err
+    assert scene.call("analytics", "output", "model", "--save", str(scene.folder / "model"), "-q") == 0

@@ -19,11 +19,15 @@ from .shell import (
     Chain,
     Form,
     OutputForm,
+    Quiet,
     SimulatedRoot,
     Vek,
+    Verbose,
+    command_group,
     file_option,
     read_evidence,
     read_file,
+    read_manifest,
     read_policy,
     roots_of,
     time_of,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from .result import Appraisal
     from .snp.roots import Roots
 
-app = typer.Typer(no_args_is_help=True)
+app = command_group()
 
 Report: TypeAlias = Annotated[Path | None, file_option("The report, 1184 bytes; - is stdin.")]
 Crl: TypeAlias = Annotated[Path | None, file_option("The root's revocation list, DER.")]
@@ -56,8 +60,6 @@ BundleOut: TypeAlias = Annotated[
     Path | None, file_option("Keep evidence, policy and verdict in one file, to be judged again.", "--bundle-out")
 ]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict only.")]
-Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="Print every check.")]
 
 
 @app.callback()
@@ -132,16 +134,15 @@ class _Evidence:
         """Return what is judged, read from the files."""
         from .advisories import shipped_advisories
         from .bundle import Case
-        from .manifest import parse_manifest
 
         why = "nothing is fetched offline" if offline else "this version fetches no collateral"
-        found = read_evidence(self.report or STDIO, vek=self.vek, chain=self.chain, without_vek=why)
+        found = read_evidence(self.report or STDIO, option="--report", vek=self.vek, chain=self.chain, without_vek=why)
         return Case(
             report=found.report,
             vek=found.vek,
             chain=found.chain,
-            crl=None if self.crl is None else read_file(self.crl),
-            manifest=None if self.manifest is None else parse_manifest(read_file(self.manifest)),
+            crl=None if self.crl is None else read_file(self.crl, option="--crl"),
+            manifest=None if self.manifest is None else read_manifest(self.manifest),
             policy=read_policy(policy),
             advisories=shipped_advisories(),
             judged_at=judged_at,
@@ -153,15 +154,15 @@ def _judge_case(case: Case, *, roots: Roots, bundle_out: Path | None) -> Apprais
 
     appraisal = judge(case, roots=roots)
     if bundle_out is not None:
-        write_file(bundle_out, bundle_of(case, appraisal).encode())
+        write_file(bundle_out, bundle_of(case, appraisal).encode(), option="--bundle-out")
     return appraisal
 
 
 def _judge_bundle(path: Path, *, roots: Roots, policy: str, at: datetime | None) -> Appraisal:
     """Judge as the bundle was judged, and demand the same verdict; or by a policy or time of the caller's own."""
-    from .bundle import MAX_BUNDLE_BYTES, judge, parse_bundle, rejudge
+    from .bundle import judge, parse_bundle, rejudge
 
-    bundle = parse_bundle(read_file(path, max_bytes=MAX_BUNDLE_BYTES + 1))
+    bundle = parse_bundle(read_file(path, option="--bundle"))
     if not policy and at is None:
         return rejudge(bundle, roots=roots)
     case = replace(bundle.case, policy=read_policy(policy)) if policy else bundle.case

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from .measure import CPU_TYPES, VMMS, LaunchFiles, Match, launch_of, search
-from .shell import Form, OutputForm, file_option, read_file, write_json
+from .shell import Form, OutputForm, command_group, file_option, read_file, write_json
 from .snp.launch import MAX_VCPUS
 
-app = typer.Typer(no_args_is_help=True)
+app = command_group()
 
 _SCHEMA: Final = "twocvm/measure/v1"
 _SEARCH_SCHEMA: Final = "twocvm/measure-search/v1"
@@ -151,7 +151,7 @@ def _measurement(text: str) -> bytes:
     try:
         measurement = bytes.fromhex(text)
     except ValueError:
-        return parse_report(read_file(Path(text))).measurement
+        return parse_report(read_file(text, option="--search")).measurement
     if len(measurement) != 48:
         raise typer.BadParameter("want 96 hex digits, or a report's file", param_hint="--search")
     return measurement

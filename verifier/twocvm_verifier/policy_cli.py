@@ -16,6 +16,7 @@ from .shell import (
     OutputForm,
     SimulatedRoot,
     Vek,
+    command_group,
     file_option,
     read_evidence,
     read_policy,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .snp.verify import VerifiedReport
 
-app = typer.Typer(no_args_is_help=True)
+app = command_group()
 
 PolicyFile: TypeAlias = Annotated[
     str, typer.Argument(metavar="FILE", help="The policy, TOML; - is stdin, `builtin` is the strict default.")
@@ -66,13 +67,17 @@ def new_command(
 
     judged_at = time_of(at)
     files = read_evidence(
-        from_evidence, vek=vek, chain=chain, without_vek="only an authentic report is a reference for anything"
+        from_evidence,
+        option="--from-evidence",
+        vek=vek,
+        chain=chain,
+        without_vek="only an authentic report is a reference for anything",
     )
     verified = SnpVerifier(roots=roots_of(simulated_root)).verify(
         files.report, vek=files.vek, chain=files.chain, at=judged_at
     )
     text = policy_toml(policy_of_evidence(verified, name=name), about=_about(verified))
-    write_file(out, text.encode("utf-8"))
+    write_file(out, text.encode("utf-8"), option="--out")
     for finding in appraise(verified, policy=parse_policy(text), at=judged_at).findings:
         sys.stderr.write(f"the report itself does not meet it: {finding.code}: {finding.detail}\n")
 
@@ -86,7 +91,7 @@ def check_command(policy: PolicyFile, output: Form = OutputForm.TEXT) -> None:
     from .errors import TwoCvmError
     from .policy import decides_nothing, open_fields
 
-    parsed = read_policy(policy)
+    parsed = read_policy(policy, option="FILE")
     left, empty = open_fields(parsed), decides_nothing(parsed)
     if output is OutputForm.JSON:
         write_json(
@@ -110,7 +115,7 @@ def explain_command(policy: PolicyFile, output: Form = OutputForm.TEXT) -> None:
     """Say in words what a policy demands, field by field."""
     from .policy import explain
 
-    parsed = read_policy(policy)
+    parsed = read_policy(policy, option="FILE")
     rows = tuple(explain(parsed))
     if output is OutputForm.JSON:
         write_json([{"field": field, "about": about, "demands": demands} for field, about, demands in rows])

@@ -1,6 +1,6 @@
-"""What the verifier's commands share: options, files, the clock, and evidence as a person hands it over.
+"""What all commands share, here and on the floors above: options, files, the clock, evidence as a person hands it over.
 
-The only module below the commands that reads files; every parser has its own, exact limits.
+What a person typed wrong is a usage error (exit 2) that names the option; what a file says wrong keeps its own code.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 if TYPE_CHECKING:
+    from .manifest import Manifest
     from .policy import Policy
     from .snp.roots import Roots
 
 STDIO: Final = Path("-")
 BUILTIN: Final = "builtin"
-# More than the largest document of a command that does not say otherwise.
-_MAX_FILE_BYTES: Final = 1 << 20
+# More than the largest document that a command takes, which is a receipt file; every parser has its own, exact limit.
+_MAX_FILE_BYTES: Final = 1 << 25
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -31,6 +32,11 @@ class OutputForm(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+def command_group(about: str | None = None) -> typer.Typer:
+    """Return an empty group of commands; its help is plain text, which is quick and reads well in a pipe."""
+    return typer.Typer(help=about, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 def file_option(text: str, *names: str) -> Any:  # noqa: ANN401 - what typer's own function returns
@@ -43,8 +49,13 @@ Chain: TypeAlias = Annotated[
     Path | None, file_option("ASK or ASVK and ARK in PEM, as evidence brings them; only compared.")
 ]
 SimulatedRoot: TypeAlias = Annotated[Path | None, file_option("Accept this simulated platform; it promises nothing.")]
+PolicyFile: TypeAlias = Annotated[
+    str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
+]
 At: TypeAlias = Annotated[str, typer.Option("--at", metavar="RFC3339", help="Judge at this time instead of now.")]
 Form: TypeAlias = Annotated[OutputForm, typer.Option("-o", "--output", help="How the result is printed.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result and refusals, nothing else.")]
+Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="Print every check.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +73,14 @@ class EvidenceFiles:
     chain: bytes | None
 
 
-def read_evidence(report: Path, *, vek: Path | None, chain: Path | None, without_vek: str) -> EvidenceFiles:
+def read_evidence(
+    report: Path, *, option: str, vek: Path | None, chain: Path | None, without_vek: str
+) -> EvidenceFiles:
     """Read evidence from its files.
 
     Args:
         report: The report's file.
+        option: Where it was named.
         vek: The certificate's file, if one was named.
         chain: The chain's file, if one was named.
         without_vek: Why nothing else is tried where no certificate was named.
@@ -78,21 +92,39 @@ def read_evidence(report: Path, *, vek: Path | None, chain: Path | None, without
     from .errors import NotFoundError
     from .snp.report import parse_report
 
-    raw = read_file(report)
+    raw = read_file(report, option=option)
     if vek is None:
         parse_report(raw)
         raise NotFoundError("VEK_MISSING", f"vek: got none, want the certificate of the report's key; {without_vek}")
-    return EvidenceFiles(report=raw, vek=certificate(read_file(vek)), chain=None if chain is None else read_file(chain))
+    return EvidenceFiles(
+        report=raw,
+        vek=certificate(read_file(vek, option="--vek")),
+        chain=None if chain is None else read_file(chain, option="--chain"),
+    )
 
 
 def roots_of(simulated_root: Path | None) -> Roots:
     """Return AMD's roots, or those of the simulated platform that was named."""
     from .snp.roots import amd_roots, simulated_roots
 
-    return amd_roots() if simulated_root is None else simulated_roots(read_file(simulated_root))
+    return (
+        amd_roots() if simulated_root is None else simulated_roots(read_file(simulated_root, option="--simulated-root"))
+    )
 
 
-def read_policy(name: str) -> Policy:
+def read_manifest(path: Path | str, *, option: str = "--manifest") -> Manifest:
+    """Return the manifest in a file, which must be canonical.
+
+    Raises:
+        ManifestError: It is none.
+    """
+    from .manifest import parse_manifest
+
+    # Editors end files with a line break, which is no part of the manifest.
+    return parse_manifest(read_file(path, option=option).removesuffix(b"\n"))
+
+
+def read_policy(name: str, *, option: str = "--policy") -> Policy:
     """Return the policy of a file, or the built-in one for its name.
 
     Raises:
@@ -104,7 +136,7 @@ def read_policy(name: str) -> Policy:
     if name == BUILTIN:
         return Policy.builtin()
     try:
-        return parse_policy(read_file(Path(name)).decode("utf-8"))
+        return parse_policy(read_file(name, option=option).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise MalformedError("policy", "", "not UTF-8") from error
 
@@ -138,18 +170,26 @@ def time_of(text: str) -> datetime:
         raise typer.BadParameter(str(error), param_hint="--at") from error
 
 
-def read_file(path: Path, *, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
-    """Return what a file holds, or standard input for `-`; no more than `max_bytes`."""
-    if path == STDIO:
-        return sys.stdin.buffer.read(max_bytes)
+def read_file(path: Path | str, *, option: str) -> bytes:
+    """Return what a file holds, or standard input for `-`.
+
+    Args:
+        path: The file.
+        option: Where it was named, for what is said of a file that cannot be read.
+
+    Returns:
+        The content; of a file that is longer than any document, so much that every parser refuses it.
+    """
     try:
-        with path.open("rb") as stream:
-            return stream.read(max_bytes)
+        if Path(path) == STDIO:
+            return sys.stdin.buffer.read(_MAX_FILE_BYTES)
+        with Path(path).open("rb") as stream:
+            return stream.read(_MAX_FILE_BYTES)
     except OSError as error:
-        raise typer.BadParameter(f"{str(path)!r}: {error.strerror}") from error
+        raise unusable(path, error, option=option) from error
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, *, option: str) -> None:
     """Write exactly these bytes to a file, or to standard output for `-`."""
     if path == STDIO:
         sys.stdout.buffer.write(content)
@@ -158,7 +198,12 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise typer.BadParameter(f"{str(path)!r}: {error.strerror}") from error
+        raise unusable(path, error, option=option) from error
+
+
+def unusable(path: Path | str, error: OSError, *, option: str) -> typer.BadParameter:
+    """Return the usage error for a file that cannot be read or written."""
+    return typer.BadParameter(f"{str(path)!r}: {error.strerror}", param_hint=option)
 
 
 def write_json(result: object) -> None:

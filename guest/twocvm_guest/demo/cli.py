@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twocvm_sdk.cli.options import Form, OutputForm, Quiet
+from twocvm_verifier.shell import Form, OutputForm, Quiet, command_group
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .summary import Section
 
-app = typer.Typer(add_completion=False)
+app = command_group()
 
 
 @app.command("demo")
@@ -28,7 +28,7 @@ def demo(
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Keep keys, manifest, consents, outputs and receipts here."),
     ] = None,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
 ) -> None:
     """Let three organisations compute together here: simulated SNP platform, real data, real protocol."""
@@ -42,7 +42,7 @@ def demo(
     with ExitStack() as stack:
         folder = _new_folder(keep) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twocvm-")))
         summary = run_demo(folder, show)
-    if form is Form.JSON:
+    if form is OutputForm.JSON:
         sys.stdout.write(json.dumps(summary.to_json(), indent=2) + "\n")
         return
     console = Console()

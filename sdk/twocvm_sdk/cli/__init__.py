@@ -5,14 +5,14 @@ Each command is one thin function: it reads files, calls the library, prints. Im
 
 from __future__ import annotations
 
-import typer
+from twocvm_verifier.shell import command_group
 
 from . import guests, keys, receipts, session
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
-identity_app = typer.Typer(no_args_is_help=True, help="A participant's keys.")
-manifest_sign_app = typer.Typer(no_args_is_help=True, help="Consents.")
-receipt_app = typer.Typer(no_args_is_help=True, help="Receipts.")
+app = command_group()
+identity_app = command_group("A participant's keys.")
+manifest_sign_app = command_group("Consents.")
+receipt_app = command_group("Receipts.")
 
 identity_app.command("new")(keys.new)
 identity_app.command("show")(keys.show)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import STREAM, Form, IdentityFolder, OutputForm, Quiet, read_manifest
+from twocvm_verifier.shell import STDIO, Form, OutputForm, Quiet, read_manifest
+
+from .options import IdentityFolder, writing
 from .printing import Printer
 
 if TYPE_CHECKING:
@@ -35,19 +37,20 @@ def new(
     consent: Annotated[
         ConsentKind, typer.Option("--consent", help="The kind of the consent key.")
     ] = ConsentKind.ED25519,
-    form: OutputForm = Form.TEXT,
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
 ) -> None:
     """Make a participant's TLS and consent keys, and print the entry for a manifest that names them."""
     from twocvm_sdk.identity import Identity
 
-    identity = Identity.new(folder, name, consent=consent.value)
+    with writing(folder, option="DIR"):
+        identity = Identity.new(folder, name, consent=consent.value)
     printer = Printer(form=form, quiet=quiet)
     printer.say(f"keys of {name!r} are in {folder}; keep them, and put this entry into the manifest:")
     printer.result(identity.entry(), entry_toml(identity))
 
 
-def show(folder: Folder, *, form: OutputForm = Form.TEXT) -> None:
+def show(folder: Folder, *, form: Form = OutputForm.TEXT) -> None:
     """Print the entry for a manifest that names a participant's keys."""
     from twocvm_sdk.identity import Identity
 
@@ -56,10 +59,10 @@ def show(folder: Folder, *, form: OutputForm = Form.TEXT) -> None:
 
 
 def sign(
-    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="The canonical manifest; - is stdin.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="The canonical manifest; - is stdin.")],
     *,
     identity: IdentityFolder,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the consent goes; - is stdout.")] = STREAM,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the consent goes; - is stdout.")] = STDIO,
     quiet: Quiet = False,
 ) -> None:
     """Sign a consent: this participant agrees to this manifest, and to no other."""
@@ -67,15 +70,15 @@ def sign(
     from twocvm_sdk.identity import Identity
     from twocvm_verifier.manifest.statements import sign_consent
 
-    own, signer = read_manifest(manifest), Identity.load(identity)
+    own, signer = read_manifest(manifest, option="MANIFEST"), Identity.load(identity)
     signer.require_entry(own)
     raw = sign_consent(signer.consent_key, manifest_hash=own.hash, participant=signer.name).to_bytes()
-    if out == STREAM:
+    if out == STDIO:
         sys.stdout.buffer.write(raw + b"\n")
     else:
-        with storage.arriving(Path(out)) as file:
+        with writing(out, option="--out"), storage.arriving(out) as file:
             file.write(raw)
-    Printer(form=Form.TEXT, quiet=quiet).say(f"{signer.name!r} agrees to manifest {own.name!r}, {own.hash.hex()}")
+    Printer(form=OutputForm.TEXT, quiet=quiet).say(f"{signer.name!r} agrees to manifest {own.name!r}, {own.hash.hex()}")
 
 
 def entry_toml(identity: Identity) -> str:

@@ -1,18 +1,16 @@
-"""Options that commands share, and how the files behind them are read.
-
-What a person typed wrong is a usage error (exit 2) that names the option; what a file says wrong keeps its own code.
-"""
+"""What the participant's commands share beside the shell: one's own side of a session, consents, items and salts."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
+
+from twocvm_verifier.shell import read_file, read_manifest, read_policy, roots_of, unusable
 
 if TYPE_CHECKING:
     from twocvm_sdk.identity import Identity
@@ -21,19 +19,7 @@ if TYPE_CHECKING:
     from twocvm_verifier.policy import Policy
     from twocvm_verifier.snp.roots import Roots
 
-BUILTIN: Final = "builtin"
-STREAM: Final = "-"
-# The largest file that is read whole: a manifest of 1 MiB is the largest that means anything.
-MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 _SALT_BYTES: Final = 32
-
-
-class Form(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
 
 GuestUrl: TypeAlias = Annotated[str, typer.Argument(metavar="GUEST", help="https://HOST:PORT")]
 Items: TypeAlias = Annotated[
@@ -45,16 +31,6 @@ IdentityFolder: TypeAlias = Annotated[
 ManifestFile: TypeAlias = Annotated[
     str, typer.Option("--manifest", metavar="FILE", help="This participant's own copy, canonical; - is stdin.")
 ]
-PolicyFile: TypeAlias = Annotated[
-    str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
-]
-SimulatedRoot: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--simulated-root", metavar="FILE", help="Accept this simulated platform; it promises nothing."),
-]
-OutputForm: TypeAlias = Annotated[Form, typer.Option("-o", "--output", help="How the result is printed.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result and refusals, nothing else.")]
-Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="Print every check.")]
 Again: TypeAlias = Annotated[
     bool,
     typer.Option("--again", help="Give another go for this manifest: an earlier instance may have run with your data."),
@@ -96,45 +72,6 @@ def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated
     return Side(url=url, identity=Identity.load(identity), manifest=own, policy=read_policy(policy), roots=roots)
 
 
-def read_bytes(name: str, *, option: str) -> bytes:
-    """Return the content of a file; `-` is stdin.
-
-    Raises:
-        typer.BadParameter: It cannot be read, or has more than `MAX_FILE_BYTES`.
-    """
-    try:
-        if name == STREAM:
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{name!r}: {error.strerror}", param_hint=option) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise typer.BadParameter(f"{name!r}: more than {MAX_FILE_BYTES} bytes", param_hint=option)
-    return data
-
-
-def read_manifest(name: str) -> Manifest:
-    """Return the manifest in a file, which must be canonical."""
-    from twocvm_verifier.manifest import parse_manifest
-
-    # Editors end files with a line break, which is no part of the manifest.
-    return parse_manifest(read_bytes(name, option="--manifest").removesuffix(b"\n"))
-
-
-def read_policy(name: str) -> Policy:
-    """Return the policy in a file, or the one that is built in."""
-    from twocvm_verifier.policy import Policy, parse_policy
-
-    if name == BUILTIN:
-        return Policy.builtin()
-    try:
-        return parse_policy(read_bytes(name, option="--policy").decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{name!r}: not UTF-8", param_hint="--policy") from error
-
-
 def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:
     """Return the trust anchors of a simulated platform, or None where AMD's are meant.
 
@@ -142,13 +79,20 @@ def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:
         name: The file; None where AMD's are meant.
         manifest: What must allow a simulated platform; None where only its hash is known, and appraisal will ask.
     """
-    from twocvm_verifier.snp.roots import simulated_roots
-
     if name is None:
         return None
     if manifest is not None and not manifest.platform.simulated:
         raise typer.BadParameter("the manifest does not allow a simulated platform", param_hint="--simulated-root")
-    return simulated_roots(read_bytes(str(name), option="--simulated-root"))
+    return roots_of(name)
+
+
+@contextmanager
+def writing(path: Path, *, option: str) -> Iterator[None]:
+    """Make it a usage error when a file that was named cannot be written, for the length of a `with`."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(path, error, option=option) from error
 
 
 def read_consents(folder: Path) -> tuple[Statement, ...]:
@@ -159,7 +103,7 @@ def read_consents(folder: Path) -> tuple[Statement, ...]:
     if not names:
         raise typer.BadParameter(f"{str(folder)!r}: no folder with consents in it", param_hint="--consents")
     return tuple(
-        parse_statement_file(Consent, read_bytes(str(name), option="--consents").removesuffix(b"\n")) for name in names
+        parse_statement_file(Consent, read_file(name, option="--consents").removesuffix(b"\n")) for name in names
     )
 
 
@@ -183,7 +127,7 @@ def read_salts(words: list[str] | None, *, manifest: Manifest, participant: str)
     for name, file in _pairs(words, option="--salt").items():
         if name not in owned:
             raise typer.BadParameter(f"got {name!r}, want one of {sorted(owned)}", param_hint="--salt")
-        text = read_bytes(file, option="--salt").strip()
+        text = read_file(file, option="--salt").strip()
         try:
             salts[name] = parse_base64url(text.decode("ascii"))
         except ValueError as error:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from twocvm_verifier.result import Status
-
-from .options import Form
+from twocvm_verifier.shell import OutputForm
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,13 +35,13 @@ class Printer:
         verbose: Whether to print every check.
     """
 
-    form: Form
+    form: OutputForm
     quiet: bool = False
     verbose: bool = False
 
     def result(self, value: Mapping[str, Json], text: str) -> None:
         """Print the result, in the form that was asked for."""
-        shown = json.dumps(value, indent=2, default=list) if self.form is Form.JSON else text
+        shown = json.dumps(value, indent=2, default=list) if self.form is OutputForm.JSON else text
         sys.stdout.write(shown + "\n")
 
     def lines(self, lines: Iterable[Text]) -> None:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from .options import (
+from twocvm_verifier.shell import (
+    At,
     Form,
     OutputForm,
     PolicyFile,
     Quiet,
     SimulatedRoot,
     Verbose,
-    read_bytes,
+    read_file,
     read_manifest,
     read_policy,
-    read_roots,
+    time_of,
 )
+
+from .options import read_roots
 from .printing import Printer, proof_lines, table
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def verify(
     ],
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="RFC3339", help="Judge as at this time, not now.")] = None,
-    form: OutputForm = Form.TEXT,
+    at: At = "",
+    form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -51,11 +53,11 @@ def verify(
     expected: Manifest | bytes = bytes.fromhex(manifest) if _HASH.fullmatch(manifest) else read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=None if isinstance(expected, bytes) else expected)
     verified = verify_receipt_file(
-        read_bytes(file, option="FILE").removesuffix(b"\n"),
+        read_file(file, option="FILE").removesuffix(b"\n"),
         manifest=expected,
         policy=read_policy(policy),
         verifier=SnpVerifier(roots=roots or amd_roots()),
-        at=_time(at),
+        at=time_of(at),
     )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     for line in proof_lines("receipt", verified.appraisal, verbose=verbose):
@@ -96,14 +98,3 @@ def receipt_text(body: ReceiptBody) -> str:
         for output in body.outputs
     }
     return table(rows)
-
-
-def _time(text: str | None) -> datetime:
-    from twocvm_verifier.clock import SystemClock, parse_time
-
-    if text is None:
-        return SystemClock().now()
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"got {text!r}, {error}", param_hint="--at") from error

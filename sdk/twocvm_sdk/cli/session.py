@@ -25,6 +25,7 @@ from .options import (
     read_items,
     read_salts,
     read_side,
+    writing,
 )
 from .printing import Printer
 from .receipts import receipt_json, receipt_text
@@ -103,7 +104,7 @@ def output(
     identity: IdentityFolder,
     manifest: ManifestFile,
     policy: PolicyFile,
-    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Where it goes; - is stdout.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Where it goes; - is stdout.")] = None,
     receipt: Annotated[Path | None, typer.Option("--receipt", metavar="FILE", help="Where the receipt goes.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the output in the guest, to be fetched again.")] = False,
     wait: Wait = None,
@@ -120,7 +121,8 @@ def output(
         show_proof(printer, "channel", session.proof)
         kept = session.receipt(wait_seconds=wait)
         if receipt is not None:
-            kept.save(receipt)
+            with writing(receipt, option="--receipt"):
+                kept.save(receipt)
         if name is not None and save is not None:
             _fetch(session, printer, name=name, save=save)
             if not keep:
@@ -148,7 +150,7 @@ def withdraw(
         show_status(printer, session)
 
 
-def _require_destination(side: Side, *, name: str | None, save: str | None, receipt: Path | None) -> None:
+def _require_destination(side: Side, *, name: str | None, save: Path | None, receipt: Path | None) -> None:
     own = {output.name for output in side.manifest.outputs_of(side.identity.name)}
     if name is None and receipt is None:
         raise typer.BadParameter("name an output, or say where the receipt goes", param_hint="NAME")
@@ -158,11 +160,11 @@ def _require_destination(side: Side, *, name: str | None, save: str | None, rece
         raise typer.BadParameter("an output and its file are named together", param_hint="--save")
 
 
-def _fetch(session: Session, printer: Printer, *, name: str, save: str) -> None:
+def _fetch(session: Session, printer: Printer, *, name: str, save: Path) -> None:
     promised = session.output(name)
     if save == STDIO:
         sys.stdout.buffer.write(promised.read())
         sys.stdout.buffer.flush()
         return
-    with printer.transfers() as progress:
-        promised.save(Path(save), progress=progress)
+    with writing(save, option="--save"), printer.transfers() as progress:
+        promised.save(save, progress=progress)

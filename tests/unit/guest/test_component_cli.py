@@ -148,3 +148,11 @@ def test_check_of_another_build_names_both_digests(tmp_path: Path) -> None:
     assert "COMPONENT_ENTRY: has no entry" in named.stdout
     assert call("check", path, "--manifest", document).exit_code == 2
     assert call("check", path, "--manifest", document, "--component", "nobody").exit_code == 2
+
+
+def test_a_component_comes_from_stdin(tmp_path: Path) -> None:
+    """A dash stands for standard input, and what cannot be read is a usage error."""
+    result = CliRunner().invoke(app, ["component", "inspect", "-", "-o", "json"], input=ACTOR)
+    assert json.loads(result.stdout)["sha256"] == hashlib.sha256(ACTOR).hexdigest()
+    for unreadable in (tmp_path, tmp_path / "nowhere"):
+        assert call("inspect", unreadable).exit_code == 2

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from twocvm_sdk.cli.options import Form
 from twocvm_sdk.cli.printing import Printer, table
+from twocvm_verifier.shell import OutputForm
 
 _SCRIPT = """
-from twocvm_sdk.cli.options import Form
+from twocvm_verifier.shell import OutputForm
 from twocvm_sdk.cli.printing import Printer
 
-with Printer(form=Form.TEXT).transfers() as progress:
+with Printer(form=OutputForm.TEXT).transfers() as progress:
     for sent in (0, 500, 1000):
         progress("records-a", sent, 1000)
 """
@@ -29,13 +29,13 @@ def _tell(printer: Printer) -> None:
 
 def test_plain_lines_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal there is one line for each transfer, on stderr."""
-    _tell(Printer(form=Form.TEXT))
+    _tell(Printer(form=OutputForm.TEXT))
     assert capsys.readouterr() == ("", "records-a: 1000 bytes\n")
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """Asked to be quiet, nothing but the result is printed."""
-    printer = Printer(form=Form.TEXT, quiet=True)
+    printer = Printer(form=OutputForm.TEXT, quiet=True)
     _tell(printer)
     printer.say("something")
     printer.result({"a": 1}, "text")
@@ -61,7 +61,7 @@ def test_a_bar_where_a_person_watches() -> None:
 
 def test_results_in_json_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     """In JSON the result is one document."""
-    Printer(form=Form.JSON).result({"names": ("a", "b")}, "text")
+    Printer(form=OutputForm.JSON).result({"names": ("a", "b")}, "text")
     assert json.loads(capsys.readouterr().out) == {"names": ["a", "b"]}
 
 
