@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.attested_guest import chip
 from tests.support.guest import LiveGuest
+from tests.support.hostile_guest import BODY_BYTES, FIELDS
 from tests.support.manifests import World, party
 from tests.support.sides import Side, release_all, sides, together
 from tests.support.tampering import LyingGuest, Switchboard
 
+from twocvm_guest.platforms.simulated import sign_report
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import FetchError, MalformedError, TwoCvmError
 from twocvm_verifier.eventlog import go_digest
@@ -332,8 +335,35 @@ def test_a_receipt_of_another_instance(tmp_path: Path) -> None:
             session.receipt()
     with LyingGuest(world) as second:
         second.lies["/v1/receipt"] = lambda _: theirs[0]
-        with release_all(second, tmp_path / "second")["analytics"].connect() as session, pytest.raises(TwoCvmError):
-            session.output("model")
+        with release_all(second, tmp_path / "second")["analytics"].connect() as session:
+            assert _refused(lambda: session.output("model")) == "RECEIPT_SIGNATURE"
+
+
+@pytest.mark.parametrize("field", ["host_data", "policy", "chip_id", "measurement"])
+def test_a_receipt_whose_report_is_not_of_this_guest(guest: LyingGuest, tmp_path: Path, field: str) -> None:
+    """A receipt that a chip signed for this REPORT_ID and key, and for another launch otherwise, is refused."""
+    everybody = release_all(guest, tmp_path)
+
+    def edit(value: Any) -> None:
+        kind, report = value["evidence"]["snp"]
+        body = bytearray(strictjson.parse_base64url(report)[:BODY_BYTES])
+        start, size = FIELDS[field]
+        body[start : start + size] = other[field]
+        value["evidence"]["snp"] = [kind, strictjson.base64url(sign_report(bytes(body), key=key))]
+
+    key = chip().certificates.vcek_key
+    with everybody["analytics"].connect() as session:
+        report = session.proof.verified.report
+        # Each by itself would pass the policy and the manifest, but for those that name one chip or one measurement.
+        other = {
+            "host_data": guest.world.manifest.hash,
+            "policy": (int.from_bytes(report.raw[8:16], "little") ^ (1 << 20)).to_bytes(8, "little"),
+            "chip_id": bytes(64),
+            "measurement": bytes(48),
+        }
+        guest.lies["/v1/receipt"] = _edited(edit)
+        expected = {"chip_id": "CHIP_ID_MISMATCH", "measurement": "MEASUREMENT_MISMATCH"}
+        assert _refused(session.receipt) == expected.get(field, "RECEIPT_OF_ANOTHER")
 
 
 def test_a_receipt_that_was_changed(guest: LyingGuest, tmp_path: Path) -> None:
