@@ -8,6 +8,7 @@ be done, and the exit status of the code table; results go to stdout and everyth
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import typer
 import typer.core
 from typer._click.exceptions import ClickException  # the copy of click that typer carries raises its own classes
 
-USAGE: Final = 2
+INTERNAL: Final = 1
 UNSUPPORTED: Final = 20
 INTERRUPTED: Final = 130
+COMPLETION: Final = "_TWOCVM_COMPLETE"  # set by the shell's script, which `source_bash` (zsh, fish) in it prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ _VERIFIER: Final = "twocvm_verifier.cli"
 _MANIFEST: Final = "twocvm_verifier.manifest_cli"
 _POLICY: Final = "twocvm_verifier.policy_cli"
 _MEASURE: Final = "twocvm_verifier.measure_cli"
+_COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
@@ -66,6 +69,12 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
     "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),
     "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
+    "collateral": {
+        "fetch": Entry(_COLLATERAL, "sdk", "Fetch VCEKs and revocation lists into the local store."),
+        "list": Entry(_COLLATERAL, "", "List what the store holds."),
+        "export": Entry(_COLLATERAL, "", "Write the store into one file, for a site that reaches nothing."),
+        "import": Entry(_COLLATERAL, "", "Take an export into the store."),
+    },
     "join": Entry(_SDK, "sdk", "Sign a go for a verified guest."),
     "release": Entry(_SDK, "sdk", "Release this participant's items to a verified guest."),
     "status": Entry(_SDK, "sdk", "Ask a verified guest for its state."),
@@ -97,15 +106,27 @@ class LazyGroup(typer.core.TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own signature
         """Write the help lines without importing anything."""
-        rows = [
-            (name, entry.help if isinstance(entry, Entry) else ", ".join(entry)) for name, entry in self.entries.items()
-        ]
+        rows = [(name, _help(entry)) for name, entry in self.entries.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401 - typer's own signature
+        """Return the names that begin so, without importing anything."""
+        from typer._click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=_help(self.entries[name])) for name in self.entries if name.startswith(incomplete)
+        ]
 
 
 def main() -> None:
     """Run `twocvm` with the process's arguments and end with its exit status."""
+    if COMPLETION in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -113,6 +134,8 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit status (README, "Exit status"). Never raises for a refusal."""
     from twocvm_verifier.errors import TwoCvmError
 
+    if arguments == ["--version"]:
+        return _show_version()
     try:
         status = _group("twocvm", COMMANDS).main(args=arguments, prog_name="twocvm", standalone_mode=False)
     except ClickException as error:
@@ -125,14 +148,36 @@ def run(arguments: list[str]) -> int:
     except TwoCvmError as error:
         sys.stderr.write(f"{error.code}: {error.detail}\n{error.row.meaning}\n")
         return error.exit_status
+    except OSError as error:
+        # What a command knew of is a usage error by now; this is a full disk, or the like.
+        sys.stderr.write(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}\n")
+        return INTERNAL
     return status if isinstance(status, int) else 0
 
 
 def _group(name: str, entries: Mapping[str, Entry | Mapping[str, Entry]]) -> LazyGroup:
     about = "Compute together with organisations that trust neither each other nor the cloud, and prove it."
-    group = LazyGroup(name=name, help=about if name == "twocvm" else None, no_args_is_help=True, rich_markup_mode=None)
+    top = name == "twocvm"
+    group = LazyGroup(
+        name=name,
+        help=about if top else None,
+        epilog="`twocvm --version` says which version this is." if top else None,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
     group.entries = entries
     return group
+
+
+def _help(entry: Entry | Mapping[str, Entry]) -> str:
+    return entry.help if isinstance(entry, Entry) else ", ".join(entry)
+
+
+def _show_version() -> int:
+    from importlib.metadata import version
+
+    sys.stdout.write(f"twocvm {version('twocvm')}\n")
+    return 0
 
 
 def _load(entry: Entry, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - a command of typer's own copy of click
