@@ -238,6 +238,13 @@ def test_a_worker_is_kept_in_as_the_kernel_sees_it() -> None:
         status = processes.status(worker)
         assert int(status["Uid"].split()[0]) > 60_000
         assert (status["Groups"], status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2")
+        # Loading, running, file times: a stage that was never set would leave one filter less.
+        filters = {
+            task.name: processes.status(int(task.name))["Seccomp_filters"]
+            for task in Path(f"/proc/{worker}/task").iterdir()
+        }
+        assert filters.pop(str(worker)) == "3"
+        assert set(filters.values()) <= {"2", "3"}
         assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
         for kind in ("user", "pid", "ipc", "mnt", "net", "uts", "cgroup"):
             assert os.readlink(f"/proc/{worker}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
