@@ -253,11 +253,12 @@ def _refusal(response: requests.Response, refused: Refusal) -> TwoCvmError:
     """Return what a refusal of the guest means on this side."""
     status = response.status_code
     code, detail = _problem(response)
-    shown = f"guest: answered {status}, {code!r:.80}: {detail!r:.{_SHOWN_CHARACTERS}}"
     row = CODES.get(code)
+    shown = f"guest: answered {status}, {code!r:.80}: {detail!r:.{_SHOWN_CHARACTERS}}"
     # A code counts only with its own status, and an error inside the guest is not one of ours.
     if row is not None and row.http_status == status != requests.codes.server_error:
-        return refused(code, shown)
+        # The meaning of a code of ours is ours to say, and is said once.
+        return refused(code, f"guest: answered {status}" if detail == row.meaning else shown)
     if status in _BY_STATUS:
         return refused(_BY_STATUS[status], shown)
     return FetchError("GUEST_FAILED", shown)
