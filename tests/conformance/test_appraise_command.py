@@ -56,8 +56,10 @@ class Shell:
 
 
 @pytest.fixture
-def shell(capsys, tmp_path):
-    """The command, and a folder for its files."""
+def shell(capsys, tmp_path, monkeypatch):
+    """The command, and a folder for its files; nothing is found elsewhere."""
+    monkeypatch.setenv("TWOCVM_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TWOCVM_KDS", "http://127.0.0.1:1")
     return Shell(capsys, tmp_path)
 
 
@@ -133,12 +135,12 @@ def test_malformed_evidence(shell):
     assert (status, out) == (30, "")
 
 
-@pytest.mark.parametrize("offline", [[], ["--offline"]])
-def test_missing_vek_cannot_be_judged(shell, offline):
+@pytest.mark.parametrize(("offline", "code"), [([], "FETCH_FAILED"), (["--offline"], "VEK_MISSING")])
+def test_missing_vek_cannot_be_judged(shell, offline, code):
     """Exit 40: not a refusal, and the report must still be a report."""
     status, out, err = shell("--report", str(GENUINE / "report.bin"), "-o", "json", *offline)
-    assert (status, json.loads(out)["code"]) == (40, "VEK_MISSING")
-    assert "--vek" in err
+    assert (status, json.loads(out)["code"]) == (40, code)
+    assert err.startswith(code)
     assert shell("--report", shell.file("x", b"no report"), *offline)[0] == 30
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.amd import AT, fake_amd, pem
+from tests.support.crls import crl_of
 from tests.support.manifests import World
 from tests.support.vectorfiles import ROOT, read
 
@@ -39,7 +40,7 @@ def evidence(tmp_path):
         "report": SIMULATED.report(report_data=bytes(32) + world.manifest.hash),
         "vek": pem(SIMULATED.vcek()),
         "chain": SIMULATED.chain(),
-        "crl": b"no list",
+        "crl": crl_of(SIMULATED),
         "manifest": world.raw,
     }
     for name, content in files.items():

@@ -12,6 +12,17 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from .gathering import (
+    KDS_URL,
+    CertTableFile,
+    EvidenceOptions,
+    Kds,
+    Mirrors,
+    Offline,
+    Places,
+    StoreFolder,
+    gather,
+)
 from .shell import (
     BUILTIN,
     STDIO,
@@ -25,7 +36,6 @@ from .shell import (
     Verbose,
     command_group,
     file_option,
-    read_evidence,
     read_file,
     read_manifest,
     read_policy,
@@ -43,7 +53,7 @@ if TYPE_CHECKING:
 app = command_group()
 
 Report: TypeAlias = Annotated[Path | None, file_option("The report, 1184 bytes; - is stdin.")]
-Crl: TypeAlias = Annotated[Path | None, file_option("The root's revocation list, DER.")]
+Crl: TypeAlias = Annotated[Path | None, file_option("The root's revocation list, DER; it must be of use.")]
 ManifestFile: TypeAlias = Annotated[
     Path | None, file_option("The manifest that the guest should be under.", "--manifest")
 ]
@@ -59,7 +69,6 @@ BundleFile: TypeAlias = Annotated[
 BundleOut: TypeAlias = Annotated[
     Path | None, file_option("Keep evidence, policy and verdict in one file, to be judged again.", "--bundle-out")
 ]
-Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]
 
 
 @app.callback()
@@ -73,12 +82,16 @@ def appraise_command(
     vek: Vek = None,
     chain: Chain = None,
     crl: Crl = None,
+    cert_table: CertTableFile = None,
     manifest: ManifestFile = None,
     policy: PolicyFile = "",
     bundle: BundleFile = None,
     bundle_out: BundleOut = None,
     simulated_root: SimulatedRoot = None,
     at: At = "",
+    store: StoreFolder = None,
+    mirror: Mirrors = None,
+    kds: Kds = KDS_URL,
     offline: Offline = False,  # noqa: FBT002 - a flag of the command line
     output: Form = OutputForm.TEXT,
     quiet: Quiet = False,  # noqa: FBT002 - a flag of the command line
@@ -86,20 +99,23 @@ def appraise_command(
 ) -> None:
     """Judge evidence at rest: a report and the certificate of its key, or a bundle that holds both.
 
+    A certificate that is not given is looked for in the host's table, in the store, and at AMD.
+
     Exit status: 0 accepted, 10 not authentic, 11 authentic and refused by policy, 30 malformed, 40 cannot be judged.
     """
     from .errors import TwoCvmError
     from .result import error_json
 
     judged_at = time_of(at)
-    evidence = _Evidence(report=report, vek=vek, chain=chain, crl=crl, manifest=manifest)
+    evidence = _Evidence(report=report, vek=vek, chain=chain, crl=crl, cert_table=cert_table, manifest=manifest)
+    places = Places(store=store, mirrors=mirror or (), kds=kds, offline=offline)
     evidence.require_one(bundle)
     try:
         roots = roots_of(simulated_root)
         if bundle is not None:
             appraisal = _judge_bundle(bundle, roots=roots, policy=policy, at=judged_at if at else None)
         else:
-            case = evidence.case(policy=policy or BUILTIN, judged_at=judged_at, offline=offline)
+            case = evidence.case(policy=policy or BUILTIN, judged_at=judged_at, places=places, roots=roots)
             appraisal = _judge_case(case, roots=roots, bundle_out=bundle_out)
     except TwoCvmError as error:
         if output is OutputForm.JSON:
@@ -120,28 +136,31 @@ class _Evidence:
     vek: Path | None
     chain: Path | None
     crl: Path | None
+    cert_table: Path | None
     manifest: Path | None
 
     def require_one(self, bundle: Path | None) -> None:
         """Refuse evidence beside a bundle, and neither of both."""
-        given = [each.name for each in fields(self) if getattr(self, each.name) is not None]
+        given = [each.name.replace("_", "-") for each in fields(self) if getattr(self, each.name) is not None]
         if bundle is not None and given:
             raise typer.BadParameter(f"a bundle has its own: leave out --{given[0]}", param_hint="--bundle")
         if bundle is None and self.report is None:
             raise typer.BadParameter("want a report, or a bundle", param_hint="--report")
 
-    def case(self, *, policy: str, judged_at: datetime, offline: bool) -> Case:
-        """Return what is judged, read from the files."""
+    def case(self, *, policy: str, judged_at: datetime, places: Places, roots: Roots) -> Case:
+        """Return what is judged: the files, and what is found for those that were not given."""
         from .advisories import shipped_advisories
         from .bundle import Case
 
-        why = "nothing is fetched offline" if offline else "this version fetches no collateral"
-        found = read_evidence(self.report or STDIO, option="--report", vek=self.vek, chain=self.chain, without_vek=why)
+        options = EvidenceOptions(
+            report=self.report or STDIO, vek=self.vek, chain=self.chain, crl=self.crl, cert_table=self.cert_table
+        )
+        found = gather(options, places=places, roots=roots, at=judged_at)
         return Case(
             report=found.report,
             vek=found.vek,
             chain=found.chain,
-            crl=None if self.crl is None else read_file(self.crl, option="--crl"),
+            crl=found.crl,
             manifest=None if self.manifest is None else read_manifest(self.manifest),
             policy=read_policy(policy),
             advisories=shipped_advisories(),

@@ -290,6 +290,12 @@ CODES: Final[dict[str, Code]] = {
         "The report was requested from another privilege level than demanded, or by the host.",
         _ABI,
     ),
+    "FETCHER_MISSING": Code(
+        exit_status=UNSUPPORTED,
+        http_status=500,
+        meaning="Fetching needs a library that is not installed: install twocvm[sdk], or pass the files yourself.",
+        spec=_COLLATERAL,
+    ),
     "LEDGER_UNSUPPORTED": Code(
         exit_status=UNSUPPORTED,
         http_status=500,
