@@ -144,15 +144,14 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
             sys.stderr.write(f"workers run without {feature.name}: {feature.reason}\n")
 
     def on_ready(bound: int) -> None:
+        launch = running.agent.launch
         facts = {
             "listen": f"https://{f'[{host}]' if ':' in host else host}:{bound}",
             "platform": attester.name,
-            "measurement": running.agent.launch.measurement.hex(),
-            "host_data": running.agent.launch.host_data.hex(),
+            "measurement": launch.measurement.hex(),
+            "host_data": launch.host_data.hex(),
         }
-        text = json.dumps(facts) if output is OutputForm.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        _say_ready(facts, output)
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,3 +160,10 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
         running.run(on_ready=on_ready, stopping=stopping)
     except OSError as error:
         raise typer.BadParameter(str(error.strerror), param_hint="--listen") from error
+
+
+def _say_ready(facts: dict[str, str], output: OutputForm) -> None:
+    # One line of JSON, at once: whoever started the guest waits for it.
+    text = json.dumps(facts) if output is OutputForm.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -59,4 +59,8 @@ def parse_address(url: str) -> Address:
         raise ValueError(f"guest: got {url!r:.200}, want https://HOST[:PORT] and nothing more")
     if not parts.hostname.isascii():
         raise ValueError(f"guest: got {url!r:.200}, want an ASCII host name")
-    return Address(host=parts.hostname, port=_HTTPS_PORT if parts.port is None else parts.port)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"guest: got {url!r:.200}, want a port from 0 to 65535") from error
+    return Address(host=parts.hostname, port=_HTTPS_PORT if port is None else port)

@@ -31,7 +31,6 @@ VEK = AMD.vcek()
 VLEK = AMD.vlek()
 TURIN_VEK = fake_amd(Product.TURIN).vcek()
 CHAIN = AMD.chain()
-SIMULATED_CHAIN = SIMULATED.chain()
 VERIFIED = VERIFIER.verify(REPORT, vek=VEK, at=AT)
 
 

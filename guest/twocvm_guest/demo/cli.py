@@ -7,6 +7,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,17 +54,15 @@ def demo(
 
 
 def _print_section(console: Console, section: Section) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
     console.print()
     console.print(Text(section.title, style="bold yellow" if "NOT" in section.title else "bold"))
     for line in section.lines:
         # Long lines are folded for people only; whoever searches a file finds them whole.
-        if console.is_terminal:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
-        else:
-            console.print(Text(f"  {line}"), soft_wrap=True)
+        width = console.width if console.is_terminal else sys.maxsize
+        for part in wrap(line, width, initial_indent="  ", subsequent_indent="    "):
+            console.print(Text(part), soft_wrap=True)
 
 
 def _what_to_try(folder: Path) -> str:

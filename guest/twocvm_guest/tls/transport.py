@@ -6,16 +6,35 @@ It has what uvicorn's HTTP/1.1 protocol calls; whatever else a transport may hav
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .link import TlsLink
+
+class Link(Protocol):
+    """What a connection does for its transport.
+
+    Attributes:
+        closing: Whether nothing more can be written.
+    """
+
+    closing: bool
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send."""
+
+    def close(self) -> None:
+        """End the connection once all that was written has left."""
+
+    def pause_reading(self) -> None:
+        """Stop handing on plaintext, and stop reading from the peer."""
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
 
 
 class TlsTransport(asyncio.Transport):
-    """The plaintext side of a `TlsLink`; everything but encryption is the socket's own transport."""
+    """The plaintext side of a `Link`; everything but encryption is the socket's own transport."""
 
-    def __init__(self, link: TlsLink, raw: asyncio.Transport) -> None:
+    def __init__(self, link: Link, raw: asyncio.Transport) -> None:
         super().__init__()
         self._link = link
         self._raw = raw

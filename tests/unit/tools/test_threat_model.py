@@ -24,7 +24,6 @@ def _functions() -> dict[str, set[str]]:
 
 
 FUNCTIONS = _functions()
-EVERY = set().union(*FUNCTIONS.values())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])
