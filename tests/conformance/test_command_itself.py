@@ -74,3 +74,20 @@ def test_a_full_disk_is_one_line() -> None:
         )
     assert ended.returncode == 1
     assert re.fullmatch(r"No space left on device\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["manifest", "hash", "/dev/zero"],
+        ["policy", "check", "/dev/zero"],
+        ["appraise", "--report", "/dev/zero"],
+        ["receipt", "verify", "/dev/zero", "--manifest", "00" * 32, "--policy", "builtin"],
+        ["guest", "serve", "--platform", "simulated", "--listen", "127.0.0.1:0", "--manifest", "/dev/zero"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_file_that_never_ends_is_malformed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Of such a file no more is read than of any document, and its parser refuses it."""
+    assert run(words) == 30
+    assert capsys.readouterr().out == ""

@@ -226,6 +226,7 @@ def test_a_guest_of_another_root_is_not_authentic(scene: Scene, capfd: pytest.Ca
         ["lock", "GUEST", "--consents", "/nowhere"],
         ["verify", "http://127.0.0.1:1"],
         ["verify", "https://127.0.0.1:1/path"],
+        ["verify", "https://127.0.0.1:99999"],
         ["verify", "GUEST", "--manifest", "/nowhere"],
         ["verify", "GUEST", "--policy", "/nowhere"],
         ["output", "GUEST"],
