@@ -256,6 +256,13 @@ def test_a_worker_is_kept_in_as_the_kernel_sees_it() -> None:
         assert int(limits["Max open files"]) < 300
 
 
+@pytest.mark.usefixtures("looked_into")
+def test_a_worker_ends_before_its_supervisor_where_memory_ends() -> None:
+    """When the machine runs out of memory the kernel picks the worker's processes first, and the guest goes on."""
+    with running() as (_, _, workers):
+        assert {Path(f"/proc/{worker}/oom_score_adj").read_text() for worker in workers} == {"1000\n"}
+
+
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("looked_into")
 def test_a_worker_holds_nothing_but_what_it_was_handed() -> None:

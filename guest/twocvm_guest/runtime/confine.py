@@ -125,6 +125,18 @@ def die_with_parent() -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def end_first() -> None:
+    """Have the kernel end this process, and not the supervisor, where the machine's memory comes to its end.
+
+    Released items lie in memory that is counted to no process, so that the supervisor would look like the largest.
+    It is no means of isolation: where the kernel has no such thing, the worker goes on.
+
+    Spec: proc_pid_oom_score_adj(5).
+    """
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as score:
+        score.write(b"1000")
+
+
 def close_all_but(keep: set[int]) -> None:
     """Close every descriptor that is not in `keep`."""
     least = 0

@@ -28,6 +28,7 @@ _LAST = (Feature.SYSTEM_CALL_FILTER, Feature.FILE_TIMES_HIDDEN)
 def main(descriptor: int) -> None:
     """Do the work that comes over the socket `descriptor`; never returns."""
     confine.die_with_parent()
+    confine.end_first()
     control = socket.socket(fileno=descriptor)
     job = messages.parse_job(control.recv(messages.MAX_JOB_BYTES))
     if job.seed:
