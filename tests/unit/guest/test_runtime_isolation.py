@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,33 @@ def test_the_probe_names_every_feature() -> None:
     assert all(bool(feature.reason) is not feature.available for feature in report.features)
     assert report.complete is (not report.missing)
     assert Feature.NO_SWAP.value not in report.promised
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        # linux/sched.h
+        ("user-namespace", 0x1000_0000),
+        ("pid-namespace", 0x2000_0000),
+        ("ipc-namespace", 0x0800_0000),
+        ("mount-namespace", 0x0002_0000),
+        ("network-namespace", 0x4000_0000),
+        ("uts-namespace", 0x0400_0000),
+        ("cgroup-namespace", 0x0200_0000),
+    ],
+)
+def test_what_the_kernel_gives_is_taken(name: str, flag: int) -> None:
+    """A namespace that a process like the supervisor can have is one that every worker has."""
+    ask = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(int(sys.argv[1])) != 0)"
+    asked = [subprocess.run([sys.executable, "-c", ask, str(bits)], check=False) for bits in (flag, flag | 0x1000_0000)]
+    given = any(answer.returncode == 0 for answer in asked)
+    assert (name in isolation().promised) >= given
+
+
+def test_what_every_kernel_gives_is_taken() -> None:
+    """What needs neither privileges nor a setting of the machine, no worker is without."""
+    always = {"no-new-privileges", "no-capabilities", "not-dumpable", "descriptors-closed", "resource-limits"}
+    assert always <= set(isolation().promised)
 
 
 def test_a_report_that_lacks_something_says_so() -> None:
