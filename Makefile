@@ -42,8 +42,9 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m tools.codes_page
 	$(BIN)/python -m tools.session_diagram
 
-# Needs atheris, which is in no lock: python -m pip install atheris.
+# atheris is in no lock; where it cannot be had, nothing is fuzzed, and that is said.
 fuzz: $(VENV)/.dev
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check atheris || true
 	$(BIN)/python -m tools.fuzz --seconds $(SECONDS)
 
 # The locks are universal (Python 3.11 to 3.14) and carry every file's hash; `uv` makes them, pip installs them.

@@ -11,7 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-FLOORS = {"twocvm_certs": 95.0, "twocvm_verifier": 100.0, "twocvm_sdk": 90.0, "twocvm_guest": 85.0}
+# Workers run with `-I -S` behind their filter, where nothing can be counted: the guest's floor is lower for it.
+FLOORS = {"twocvm_certs": 100.0, "twocvm_verifier": 100.0, "twocvm_sdk": 95.0, "twocvm_guest": 90.0}
 
 
 def main() -> int:
