@@ -457,6 +457,21 @@ def test_connections_beyond_the_limit_are_refused_and_the_others_served(strict: 
         again.handshake()
 
 
+@pytest.mark.parametrize("locked", [True, False])
+def test_sockets_that_are_only_opened_keep_nobody_out(*, locked: bool) -> None:
+    """However many connections stand without a handshake, another is taken, and those that came through one stay."""
+    limits = Limits(connections=8, unlocked_connections=8, handshake_seconds=60)
+    with Scene(locked=locked, limits=limits).serve() as guest, ExitStack() as stack:
+        first = stack.enter_context(RawClient(guest.address)).handshake()
+        for _ in range(3 * limits.connections):
+            stack.enter_context(RawClient(guest.address))
+        _until(lambda: len(guest.connections) == limits.connections)
+        for client in (first, stack.enter_context(RawClient(guest.address)).handshake()):
+            client.send(request("GET", "/whoami"))
+            assert b"200 OK" in client.receive()
+        assert len(guest.connections) <= limits.connections
+
+
 def test_few_connections_are_taken_before_the_lock() -> None:
     """Before the lock nobody has to be there but who locks."""
     with Scene(locked=False, limits=SHORT).serve() as guest, ExitStack() as stack:

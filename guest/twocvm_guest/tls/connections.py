@@ -52,7 +52,8 @@ class Connections:
     def __init__(self, identity: ServerIdentity, *, limits: Limits) -> None:
         self.limits = limits
         self._mutex = threading.Lock()
-        self._links: set[Link] = set()
+        # In the order in which they came.
+        self._links: dict[Link, None] = {}
         self._current = (identity, server_context(identity))
 
     @property
@@ -65,17 +66,21 @@ class Connections:
         return len(self._links)
 
     def admit(self, link: Link) -> tuple[ServerIdentity, SSL.Context] | None:
-        """Take a new connection and return what to show on it, or None where there are too many already."""
+        """Take a new connection and return what to show on it, or None where there are too many already.
+
+        Where there is no room, the oldest connection that has not come through its handshake makes some: whoever only
+        opens sockets, however many, keeps nobody out.
+        """
         with self._mutex:
-            if len(self._links) >= self._room:
+            if len(self._links) >= self._room and not self._drop_oldest_without_handshake():
                 return None
-            self._links.add(link)
+            self._links[link] = None
             return self._current
 
     def forget(self, link: Link) -> None:
         """Drop a connection that has ended."""
         with self._mutex:
-            self._links.discard(link)
+            self._links.pop(link, None)
 
     def swap(self, identity: ServerIdentity, *, keep: PeerConnection | None) -> None:
         """Show `identity` from now on, and close every open connection.
@@ -103,6 +108,14 @@ class Connections:
         """Return the connections that are open now."""
         with self._mutex:
             return tuple(self._links)
+
+    def _drop_oldest_without_handshake(self) -> bool:
+        oldest = next((link for link in self._links if link.peer is None), None)
+        if oldest is None:
+            return False
+        del self._links[oldest]
+        oldest.retire()
+        return True
 
     @property
     def _room(self) -> int:
