@@ -127,7 +127,7 @@ def main() -> None:
         from typer._completion_classes import completion_init
 
         completion_init()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(_flushed(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
@@ -153,6 +153,19 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}\n")
         return INTERNAL
     return status if isinstance(status, int) else 0
+
+
+def _flushed(status: int) -> int:
+    """Write what is still held back, and return the status that the process ends with."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python tries once more at its very end, and would then say so in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if status != INTERNAL and not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"{error.strerror}\n")
+        return INTERNAL
+    return status
 
 
 def _group(name: str, entries: Mapping[str, Entry | Mapping[str, Entry]]) -> LazyGroup:

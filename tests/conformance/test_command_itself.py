@@ -66,11 +66,17 @@ def test_shells_complete_commands_and_options() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_one_line() -> None:
-    """A result that cannot be written ends with 1 and one line, not with a traceback."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(unbuffered: str) -> None:
+    """A result that cannot be written, at once or at the end, ends with 1 and one line, not with a traceback."""
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [*COMMAND, "policy", "explain", "builtin"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [*COMMAND, "policy", "explain", "builtin"],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert ended.returncode == 1
     assert re.fullmatch(r"No space left on device\n", ended.stderr)
