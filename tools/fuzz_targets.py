@@ -145,6 +145,7 @@ TARGETS: Final[dict[str, Target]] = {
 }
 # Parsers of parts, which only ever see what their whole was read into.
 INNER: Final = {
+    "snp.der.parse_signed": "snp.vek.parse_vek",
     "manifest.bodies.parse_body": "manifest.statements.parse_statement_file Go",
     "manifest.statements.parse_statement": "manifest.statements.parse_statement_file Go",
 }

@@ -99,7 +99,7 @@ def parse_crl(raw: bytes) -> Crl:
     """
     if len(raw) > MAX_CRL_BYTES:
         raise _malformed("length", f"got {len(raw)} bytes, want at most {MAX_CRL_BYTES}")
-    tbs, algorithm, signature = _parse_outer(raw)
+    tbs, algorithm, signature = der.parse_signed(raw, document="crl", field="crl", signature_bytes=_SIGNATURE_BYTES)
     reader = der.DerReader(tbs, "crl").inside(der.SEQUENCE, "tbs")
     if reader.integer("version") != _VERSION_2:
         raise _malformed("version", "want version 2")
@@ -146,19 +146,6 @@ def _issuer_below(name: bytes, roots: Roots) -> Issuer:
         if names.ark_name(issuer.product) == name:
             return issuer
     raise ChainError("CRL_ISSUER_UNKNOWN", "crl.issuer: got a name that no accepted root has")
-
-
-def _parse_outer(raw: bytes) -> tuple[bytes, bytes, bytes]:
-    reader = der.DerReader(raw, "crl")
-    outer = reader.inside(der.SEQUENCE, "crl")
-    reader.end("crl")
-    tbs = outer.whole(der.SEQUENCE, "tbs")
-    algorithm = outer.whole(der.SEQUENCE, "signature_algorithm")
-    bits = outer.value(der.BIT_STRING, "signature")
-    outer.end("crl")
-    if len(bits) != 1 + _SIGNATURE_BYTES or bits[0]:
-        raise _malformed("signature", f"want {_SIGNATURE_BYTES} bytes and no unused bits")
-    return tbs, algorithm, bits[1:]
 
 
 def _parse_revoked(reader: der.DerReader) -> frozenset[int]:

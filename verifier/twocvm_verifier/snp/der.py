@@ -139,6 +139,32 @@ class DerReader:
         return start, start + length
 
 
+def parse_signed(raw: bytes, *, document: str, field: str, signature_bytes: int) -> tuple[bytes, bytes, bytes]:
+    """Return the three parts of what an authority signed: the signed bytes, the algorithm, the signature.
+
+    A certificate and a revocation list have this frame in common (RFC 5280, 4.1.1 and 5.1.1).
+
+    Args:
+        raw: The whole document and nothing after it.
+        document: The format's name, for errors.
+        field: What the frame is called in an error.
+        signature_bytes: How long the signature is; it has no unused bits.
+
+    Raises:
+        MalformedError: Anything else.
+    """
+    reader = DerReader(raw, document)
+    outer = reader.inside(SEQUENCE, field)
+    reader.end(field)
+    tbs = outer.whole(SEQUENCE, "tbs")
+    algorithm = outer.whole(SEQUENCE, "signature_algorithm")
+    bits = outer.value(BIT_STRING, "signature")
+    outer.end(field)
+    if len(bits) != 1 + signature_bytes or bits[0]:
+        raise MalformedError(document, "signature", f"want {signature_bytes} bytes and no unused bits")
+    return tbs, algorithm, bits[1:]
+
+
 def encode(tag: int, *contents: bytes) -> bytes:
     """Return one DER value of up to 65535 bytes: tag, length, contents."""
     content = b"".join(contents)

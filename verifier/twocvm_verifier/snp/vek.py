@@ -101,7 +101,11 @@ def parse_vek(raw: bytes) -> VekCertificate:
     Spec: VCEK 57230 r0.51, 3.1; RFC 5280, 4.1.
     """
     raw = bytes(raw)
-    tbs, algorithm, signature = _parse_outer(raw)
+    if len(raw) > MAX_VEK_BYTES:
+        raise MalformedError("vek", "length", f"got {len(raw)} bytes, want at most {MAX_VEK_BYTES}")
+    tbs, algorithm, signature = der.parse_signed(
+        raw, document="vek", field="certificate", signature_bytes=_SIGNATURE_BYTES
+    )
     reader = der.DerReader(tbs, "vek").inside(der.SEQUENCE, "tbs")
     _parse_head(reader, algorithm)
     issuer = reader.whole(der.SEQUENCE, "issuer")
@@ -129,21 +133,6 @@ def parse_vek(raw: bytes) -> VekCertificate:
         public_key=public_key,
     )
     return VekCertificate(vek=vek, tbs=tbs, signature=signature)
-
-
-def _parse_outer(raw: bytes) -> tuple[bytes, bytes, bytes]:
-    if len(raw) > MAX_VEK_BYTES:
-        raise MalformedError("vek", "length", f"got {len(raw)} bytes, want at most {MAX_VEK_BYTES}")
-    reader = der.DerReader(raw, "vek")
-    outer = reader.inside(der.SEQUENCE, "certificate")
-    reader.end("certificate")
-    tbs = outer.whole(der.SEQUENCE, "tbs")
-    algorithm = outer.whole(der.SEQUENCE, "signature_algorithm")
-    bits = outer.value(der.BIT_STRING, "signature")
-    outer.end("certificate")
-    if len(bits) != 1 + _SIGNATURE_BYTES or bits[0]:
-        raise MalformedError("vek", "signature", f"want {_SIGNATURE_BYTES} bytes and no unused bits")
-    return tbs, algorithm, bits[1:]
 
 
 def _parse_head(reader: der.DerReader, algorithm: bytes) -> None:
