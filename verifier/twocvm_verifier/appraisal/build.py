@@ -5,6 +5,8 @@ from __future__ import annotations
 from twocvm_verifier.result import Check, Level, Status
 from twocvm_verifier.unchecked import Unchecked
 
+from .demands import Demand
+
 
 def judged(identifier: str, code: str, level: Level, *, holds: bool, expected: str, actual: str, detail: str) -> Check:
     """Return a check that passed or failed.
@@ -40,6 +42,35 @@ def skipped(identifier: str, code: str, level: Level, *, unchecked: Unchecked, a
         actual=actual,
         detail=unchecked.reason,
     )
+
+
+def listed(author: str, name: str, code: str, accepted: Demand[tuple[bytes, ...]], found: bytes) -> Check:
+    """Return the check that a field of the guest's software is one of those that its author accepts.
+
+    Args:
+        author: Who demands it; with `name` the check's id.
+        name: The report's field.
+        code: What a failure is called.
+        accepted: The values, or the reason why none is asked for.
+        found: What the report has.
+    """
+    identifier = f"{author}.{name}"
+    if isinstance(accepted, Unchecked):
+        return skipped(identifier, code, Level.AL4, unchecked=accepted, actual=found.hex())
+    return judged(
+        identifier,
+        code,
+        Level.AL4,
+        holds=found in accepted,
+        expected=hex_list(accepted),
+        actual=found.hex(),
+        detail=f"{name} is none of those that are accepted",
+    )
+
+
+def hex_list(values: tuple[bytes, ...]) -> str:
+    """Return values as a result shows them: lower-case hex, with commas."""
+    return ", ".join(value.hex() for value in values)
 
 
 def warned(identifier: str, code: str, level: Level, *, detail: str) -> Check:

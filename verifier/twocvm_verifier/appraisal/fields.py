@@ -15,8 +15,8 @@ from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import TCB_FIELDS, VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
-from .build import judged, skipped
-from .demands import Demand, Demands
+from .build import hex_list, judged, listed, skipped
+from .demands import Demands
 
 _CODE_OF_GUEST_BIT = {"debug": "DEBUG_ALLOWED", "migrate_ma": "MIGRATION_ALLOWED"}
 _ZERO_CHIP_ID = bytes(64)
@@ -37,9 +37,13 @@ def check_demands(demands: Demands, verified: VerifiedReport) -> tuple[Check, ..
         _abi(demands, report),
         _vmpl(demands, report),
         _measurement(demands, report),
-        _listed(demands, "id_key_digest", "ID_KEY_MISMATCH", demands.id_key_digests, report.id_key_digest),
-        _listed(
-            demands, "author_key_digest", "AUTHOR_KEY_MISMATCH", demands.author_key_digests, report.author_key_digest
+        listed(demands.author, "id_key_digest", "ID_KEY_MISMATCH", demands.id_key_digests, report.id_key_digest),
+        listed(
+            demands.author,
+            "author_key_digest",
+            "AUTHOR_KEY_MISMATCH",
+            demands.author_key_digests,
+            report.author_key_digest,
         ),
     )
 
@@ -66,7 +70,7 @@ def _chip(demands: Demands, report: Report) -> Check:
         Level.AL1,
         # A masked CHIP_ID is no chip's, even where someone lists it.
         holds=report.chip_id in demands.chip_ids and report.chip_id != _ZERO_CHIP_ID,
-        expected=_hex_list(demands.chip_ids),
+        expected=hex_list(demands.chip_ids),
         actual=actual,
         detail="this chip is not one of those that are accepted",
     )
@@ -227,37 +231,18 @@ def _vmpl(demands: Demands, report: Report) -> Check:
 def _measurement(demands: Demands, report: Report) -> Check:
     launches, measurements = demands.launches, demands.measurements
     if isinstance(launches, Unchecked):
-        return _listed(demands, "measurement", "MEASUREMENT_MISMATCH", measurements, report.measurement)
+        return listed(demands.author, "measurement", "MEASUREMENT_MISMATCH", measurements, report.measurement)
     vcpus = next((count for launch in launches if (count := launch.vcpus_of(report.measurement)) is not None), None)
-    listed = () if isinstance(measurements, Unchecked) else measurements
+    values = () if isinstance(measurements, Unchecked) else measurements
     return judged(
         f"{demands.author}.measurement",
         "MEASUREMENT_MISMATCH",
         Level.AL4,
-        holds=vcpus is not None or report.measurement in listed,
-        expected=", ".join([*(value.hex() for value in listed), *map(str, launches)]),
+        holds=vcpus is not None or report.measurement in values,
+        expected=", ".join([*(value.hex() for value in values), *map(str, launches)]),
         actual=report.measurement.hex() if vcpus is None else f"{report.measurement.hex()}, with {vcpus} vCPUs",
         detail="measurement is none of those that are accepted, and of no accepted launch",
     )
-
-
-def _listed(demands: Demands, name: str, code: str, accepted: Demand[tuple[bytes, ...]], found: bytes) -> Check:
-    identifier = f"{demands.author}.{name}"
-    if isinstance(accepted, Unchecked):
-        return skipped(identifier, code, Level.AL4, unchecked=accepted, actual=found.hex())
-    return judged(
-        identifier,
-        code,
-        Level.AL4,
-        holds=found in accepted,
-        expected=_hex_list(accepted),
-        actual=found.hex(),
-        detail=f"{name} is none of those that are accepted",
-    )
-
-
-def _hex_list(values: tuple[bytes, ...]) -> str:
-    return ", ".join(value.hex() for value in values)
 
 
 def _named(values: Mapping[str, int]) -> str:

@@ -14,8 +14,8 @@ from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
-from .build import judged, skipped
-from .demands import POLICY, Demand
+from .build import judged, listed, skipped
+from .demands import POLICY
 
 _OF_NO_PROVIDER = Unchecked("a VCEK is of a chip, and of no provider")
 
@@ -29,10 +29,10 @@ def check_reference_values(
         _provider(policy, verified),
         _firmware(policy, verified),
         *_advisories(policy, advisories),
-        _listed("host_data", "HOST_DATA_MISMATCH", policy.host_data, report.host_data),
-        _listed("family_id", "ID_BLOCK_MISMATCH", policy.family_ids, report.family_id),
-        _listed("image_id", "ID_BLOCK_MISMATCH", policy.image_ids, report.image_id),
-        _listed("report_id", "REPORT_ID_MISMATCH", policy.report_ids, report.report_id),
+        listed(POLICY, "host_data", "HOST_DATA_MISMATCH", policy.host_data, report.host_data),
+        listed(POLICY, "family_id", "ID_BLOCK_MISMATCH", policy.family_ids, report.family_id),
+        listed(POLICY, "image_id", "ID_BLOCK_MISMATCH", policy.image_ids, report.image_id),
+        listed(POLICY, "report_id", "REPORT_ID_MISMATCH", policy.report_ids, report.report_id),
     )
 
 
@@ -97,21 +97,6 @@ def _advisories(policy: Policy, advisories: tuple[AdvisoryResult, ...]) -> Itera
             actual=str(found.status) if found else "not judged",
             detail=found.detail if found else "no such advisory is judged on this platform",
         )
-
-
-def _listed(name: str, code: str, accepted: Demand[tuple[bytes, ...]], found: bytes) -> Check:
-    identifier = f"{POLICY}.{name}"
-    if isinstance(accepted, Unchecked):
-        return skipped(identifier, code, Level.AL4, unchecked=accepted, actual=found.hex())
-    return judged(
-        identifier,
-        code,
-        Level.AL4,
-        holds=found in accepted,
-        expected=", ".join(value.hex() for value in accepted),
-        actual=found.hex(),
-        detail=f"{name} is none of those that are accepted",
-    )
 
 
 def _current(report: Report) -> tuple[int, int, int]:
