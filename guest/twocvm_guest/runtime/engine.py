@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wasmtime import Config, Engine, ExitTrap, Store, WasiConfig, WasmtimeError, _ffi
 from wasmtime.component import Component, Func, Instance, Linker, LinkerInstance, Record, Variant
@@ -19,6 +19,9 @@ from wasmtime.component import Component, Func, Instance, Linker, LinkerInstance
 from . import memory
 from .folders import Folders
 from .messages import Job, Outcome
+
+if TYPE_CHECKING:
+    from .witness import Witness
 
 # The stack of WebAssembly code, well inside the 8 MiB of the main thread that it runs on.
 STACK_BYTES: Final = 1 << 20
@@ -77,24 +80,39 @@ def run(engine: Engine, component: Component, job: Job, folders: Folders, figure
     store.set_limits(job.memory_bytes, TABLE_ELEMENTS, INSTANCES, TABLES, memory.MEMORIES)
     if job.fuel:
         store.set_fuel(job.fuel)
-    store.set_wasi(_wasi(folders))
+    wasi = _wasi(folders)
+    witness = _witness(job, wasi) if job.witness else None
+    store.set_wasi(wasi)
     before = memory.usage(figures)
-    try:
-        linker = _linker(engine, job)
-        if _succeeded(_call(store, linker.instantiate(store, component), job.entry)):
-            return Outcome.DONE
-        outcome = Outcome.EXIT
-    except ExitTrap as ending:
-        if ending.code == 0:
-            return Outcome.DONE
-        outcome = Outcome.EXIT
-    except WasmtimeError as error:
-        outcome = _outcome_of(error)
-    if outcome in (Outcome.EXIT, Outcome.TRAPPED) and memory.is_exhausted(
-        before, memory.usage(figures), memory_bytes=job.memory_bytes
-    ):
+    outcome, cause = _ending(engine, store, component, job)
+    now = memory.usage(figures)
+    if witness:
+        fuel = job.fuel - store.get_fuel() if job.fuel else 0
+        witness.tell(cause, fuel=fuel, memory_bytes=now.data_bytes - before.data_bytes)
+    if outcome in (Outcome.EXIT, Outcome.TRAPPED) and memory.is_exhausted(before, now, memory_bytes=job.memory_bytes):
         return Outcome.MEMORY
     return outcome
+
+
+def _ending(engine: Engine, store: Store, component: Component, job: Job) -> tuple[Outcome, WasmtimeError | None]:
+    """Return how the component ended, and what the engine raised, if it did."""
+    try:
+        linker = _linker(engine, job)
+        succeeded = _succeeded(_call(store, linker.instantiate(store, component), job.entry))
+        return (Outcome.DONE if succeeded else Outcome.EXIT), None
+    except ExitTrap as ending:
+        return (Outcome.EXIT if ending.code else Outcome.DONE), ending
+    except WasmtimeError as error:
+        return _outcome_of(error), error
+
+
+def _witness(job: Job, wasi: WasiConfig) -> Witness:
+    from .witness import Witness
+
+    witness = Witness(job.witness)
+    wasi.stdout_custom = witness.hear
+    wasi.stderr_custom = witness.hear
+    return witness
 
 
 def _wasi(folders: Folders) -> WasiConfig:

@@ -80,6 +80,8 @@ class Job:
         fuel: Instructions, or 0 where they are not counted.
         coarse_clock: Whether time passes in whole seconds; else it stands still.
         seed: 32 bytes in hex, or empty where random numbers are the kernel's.
+        witness: For a run on one's own data alone (`twocvm run --local`): a pipe for what the component says and one
+            for how it ended. No guest's worker ever has them.
     """
 
     work: Work
@@ -103,6 +105,7 @@ class Job:
     fuel: int = 0
     coarse_clock: bool = False
     seed: str = ""
+    witness: tuple[int, ...] = ()
 
 
 def encode_job(job: Job) -> bytes:

@@ -48,6 +48,7 @@ def run_node(
     rules: Rules,
     live: Live,
     isolation: IsolationReport,
+    witness: tuple[int, ...],
 ) -> dict[str, Item]:
     """Return what lies at each output port when the node has ended well; the caller closes the items.
 
@@ -59,6 +60,7 @@ def run_node(
         rules: What stands behind clock and random.
         live: Where the worker is counted.
         isolation: What the worker must have.
+        witness: As `Job.witness`; stays the caller's.
 
     Raises:
         NodeError: It did not end well; nothing of it is left.
@@ -66,7 +68,7 @@ def run_node(
     """
     uid = new_uid()
     with worker_folder(isolation, uid) as scratch:
-        job = _job(node, uid, scratch, compiled, inputs, ports, rules, isolation)
+        job = _job(node, uid, scratch, compiled, inputs, ports, rules, isolation, witness)
         try:
             with live.start(job) as worker:
                 return _collected(node, worker, ports)
@@ -98,6 +100,7 @@ def _job(
     ports: Mapping[str, int],
     rules: Rules,
     isolation: IsolationReport,
+    witness: tuple[int, ...],
 ) -> Job:
     limits = node.limits
     return Job(
@@ -105,7 +108,7 @@ def _job(
         uid=uid,
         scratch=scratch,
         promised=isolation.promised,
-        keep=(compiled.fd, *(item.fd for item in inputs.values())),
+        keep=(compiled.fd, *(item.fd for item in inputs.values()), *witness),
         file_bytes=max(ports.values(), default=0) + 1,
         cpu_seconds=limits.wall_seconds * (os.cpu_count() or 1) + _START_CPU_SECONDS,
         component=compiled.fd,
@@ -120,6 +123,7 @@ def _job(
         fuel=limits.fuel or 0,
         coarse_clock=rules.clock is ClockRule.COARSE,
         seed=_seed(rules, node.name).hex(),
+        witness=witness,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,8 +116,19 @@ class Runtime:
                 raise RuntimeError(f"runtime: {sorted(missing)} not admitted")
             self._has_run = True
         with self._at_work():
-            run = _Run(self._manifest, self._nodes, self._compiled, live=self._live, isolation=self._isolation)
+            run = _Run(
+                self._manifest,
+                self._nodes,
+                self._compiled,
+                live=self._live,
+                isolation=self._isolation,
+                witness=self._witness,
+            )
             return run.all(inputs)
+
+    def _witness(self, node: Node) -> tuple[int, ...]:  # noqa: ARG002 - for who overrides it
+        """Return what a worker tells everything to: nothing. Only `twocvm run --local` has something there."""
+        return ()
 
     def wipe(self) -> None:
         """Kill every worker and drop everything it had, now. From any thread, any number of times.
@@ -165,12 +176,14 @@ class _Run:
         *,
         live: Live,
         isolation: IsolationReport,
+        witness: Callable[[Node], tuple[int, ...]],
     ) -> None:
         self._manifest = manifest
         self._waiting = list(ordered)
         self._compiled = compiled
         self._live = live
         self._isolation = isolation
+        self._witness = witness
         self._held: dict[DataRef | PortRef, Item] = {}
         self._uses = Counter(channel.source for node in ordered for channel in node.inputs)
         self._uses.update(output.source for output in manifest.outputs)
@@ -232,6 +245,7 @@ class _Run:
             rules=self._manifest.rules,
             live=self._live,
             isolation=self._isolation,
+            witness=self._witness(node),
         )
 
     def _finish(self, node: Node, future: Future[dict[str, Item]]) -> None:

@@ -33,12 +33,14 @@ def main(descriptor: int) -> None:
     job = messages.parse_job(control.recv(messages.MAX_JOB_BYTES))
     if job.seed:
         importlib.import_module(".seeded", __package__)
+    if job.witness:
+        importlib.import_module(".witness", __package__)
     notes = confine.Notes()
     folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
     figures = confine.enter(notes, uid=job.uid, folders=folders)
     confine.limit(notes, _limits(job, notes))
     # The inputs were copied; their own descriptors are not needed any more.
-    confine.seal_off(notes, keep={descriptor, figures, job.component, job.result} - {-1})
+    confine.seal_off(notes, keep={descriptor, figures, job.component, job.result, *job.witness} - {-1})
     if job.work is Work.PROBE:
         _narrow(notes)
     _say_ready(control, job, notes, folders)

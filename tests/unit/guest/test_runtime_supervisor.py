@@ -274,7 +274,14 @@ def test_a_pure_component_runs_without_wasi() -> None:
         closing(gate.admit(node.entry, own, live=Live(), isolation=isolation())) as compiled,
     ):
         written = run_node(
-            node, compiled=compiled, inputs={}, ports={}, rules=manifest.rules, live=Live(), isolation=isolation()
+            node,
+            compiled=compiled,
+            inputs={},
+            ports={},
+            rules=manifest.rules,
+            live=Live(),
+            isolation=isolation(),
+            witness=(),
         )
     assert written == {}
     runtime.wipe()
@@ -292,5 +299,6 @@ def test_a_compiled_form_that_is_none_is_our_own_fault() -> None:
             rules=Stage().manifest.rules,
             live=Live(),
             isolation=isolation(),
+            witness=(),
         )
     assert caught.value.code == "NODE_INTERNAL"
