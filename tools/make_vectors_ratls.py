@@ -18,6 +18,7 @@ from tests.support.hostile_guest import octet_string
 from tests.support.vectorfiles import ROOT, Vector
 from tools.vectors_shared import NONCE, POSITION, slug, vector
 
+from twocvm_guest.batch import tree_of
 from twocvm_verifier import framing
 from twocvm_verifier.binding import cert_claims
 from twocvm_verifier.evidence import Evidence, encode_cbor
@@ -36,7 +37,7 @@ _HEAD: Final = "HTTP/1.1 200 OK\r\ncontent-type: application/cmw+json\r\ncontent
 
 def made_up() -> list[Vector]:
     """Return every vector, in no particular order."""
-    return [*binding_vectors(), *certificate_vectors(), *head_vectors()]
+    return [*binding_vectors(), *batch_vectors(), *certificate_vectors(), *head_vectors()]
 
 
 def binding_vectors() -> Iterator[Vector]:
@@ -55,6 +56,16 @@ def binding_vectors() -> Iterator[Vector]:
         root = root_of(leaf=leaf, path=path)
         named = f"{FOLDER}/binding-{name}"
         yield vector(named, "accept", 4, comment, spki_der, **values, path=path.hex(), root=root.hex())
+
+
+def batch_vectors() -> Iterator[Vector]:
+    """Return the vectors from the leaves of a batch, one after the other, to its root and to the path of each leaf."""
+    for size in (1, 2, 3, 5, 8):
+        leaves = [framing.sha256(bytes([number])) for number in range(size)]
+        root, paths = tree_of(leaves)
+        values = {f"path-{number}": path.hex() for number, path in enumerate(paths)}
+        named = f"{FOLDER}/batch-{size}"
+        yield vector(named, "accept", 4, f"a batch of {size}", b"".join(leaves), **values, root=root.hex())
 
 
 def certificate_vectors() -> Iterator[Vector]:

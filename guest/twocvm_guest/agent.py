@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final, TypeAlias
 
 from twocvm_verifier.binding import NOT_LOCKED, LogPosition
@@ -22,13 +23,14 @@ from twocvm_verifier.logevents import platform_event
 from twocvm_verifier.manifest import Manifest
 
 from .agreement import Agreement, parse_proposal, proposes, verify_proposal
-from .attestation import channel_evidence, first_report, make_identity
+from .attestation import Question, first_report, make_identity
+from .broker import AttestationBroker
 from .locked import LockedGuest, Workers
 from .platforms.attester import Attester
 from .runtime.isolation import IsolationReport
 from .session.machine import Input, State, step
 from .session.session import Session, log_of_lock
-from .tls import Connections, Limits, PeerConnection
+from .tls import Connections, Limits, PeerConnection, ServerIdentity
 
 StartWorkers: TypeAlias = Callable[[Manifest], Workers]
 """Makes the workers of a manifest; called once, at the lock."""
@@ -38,7 +40,7 @@ class AttestationAgent:
     """One launch of a guest. From any thread.
 
     Args:
-        attester: The platform.
+        attester: The platform; used here alone, through one broker.
         isolation: What the workers are kept in; what is missing stands in the event log.
         start_workers: Makes the runtime for the manifest.
         clock: The guest's clocks, for housekeeping.
@@ -58,14 +60,14 @@ class AttestationAgent:
         clock: Clock,
         limits: Limits,
     ) -> None:
-        self._attester: Final = attester
+        self._broker: Final = AttestationBroker(attester, log_of=self._log_of)
         self._start_workers: Final = start_workers
         self._clock: Final = clock
-        self.launch: Final = first_report(attester)
+        self.launch: Final = first_report(self._broker)
         missing = tuple(feature.name for feature in isolation.missing)
         self._platform: Final = platform_event(platform=attester.name, missing=missing)
         log = EventLog(report_id=self.launch.report_id)
-        self._identity = make_identity(attester, manifest=NOT_LOCKED, log=log.append(self._platform))
+        self._identity = make_identity(self._broker, manifest=NOT_LOCKED, log=log.append(self._platform))
         self.connections: Final = Connections(self._identity, limits=limits)
         self._locked: LockedGuest | None = None
         self._unlocked_state = State.UNLOCKED
@@ -101,26 +103,19 @@ class AttestationAgent:
                 raise LockError("BORN_LOCKED", "manifest: is not the one of HOST_DATA")
             guest = self._prepare(verify_proposal(proposal))
             with self._step:
-                self._require_current(peer)
+                self._require_current(peer.identity)
                 self.connections.swap(guest.identity, keep=peer)
                 self._identity, self._locked = guest.identity, guest
 
-    def attest(self, *, peer: PeerConnection, nonce: bytes, exported: bytes) -> Evidence:
-        """Return evidence for one connection. Blocks while the platform signs.
+    def attest(self, *, peer: PeerConnection, nonce: bytes, exported: bytes) -> Future[Evidence]:
+        """Return what will be the evidence for one connection; see `AttestationBroker.evidence`.
 
         Args:
-            peer: The connection.
+            peer: The connection. Where the guest was locked since it was made, the error is CONNECTION_RETIRED.
             nonce: The relying party's 32 bytes.
             exported: The connection's exporter value for that nonce (32 bytes).
-
-        Raises:
-            ReleaseError: CONNECTION_RETIRED where the guest was locked since the connection was made.
         """
-        with self._step:
-            self._require_current(peer)
-            # Of the identity's own log before the lock; after it, of the log as it has grown.
-            log: LogPosition = peer.identity.log if self._locked is None else self._locked.log_position
-        return channel_evidence(self._attester, identity=peer.identity, log=log, nonce=nonce, exported=exported)
+        return self._broker.evidence(identity=peer.identity, question=Question(nonce=nonce, exported=exported))
 
     def locked(self, peer: PeerConnection) -> LockedGuest:
         """Return the guest under its manifest, for a connection that was made to it.
@@ -131,13 +126,17 @@ class AttestationAgent:
         with self._step:
             if self._locked is None:
                 raise ReleaseError("NOT_LOCKED", "session: the guest has no manifest")
-            self._require_current(peer)
+            self._require_current(peer.identity)
             return self._locked
 
     def knows(self, peer: PeerConnection) -> bool:
         """Return whether a connection has shown a TLS key of the manifest; nobody is known before the lock."""
         guest = self._locked
         return guest is not None and guest.knows(peer.participant_spki_sha256)
+
+    def stop(self) -> None:
+        """Make no more reports; whoever waits for one is told that it was cancelled."""
+        self._broker.stop()
 
     def advance(self) -> State:
         """Let time pass, and return where the session is then."""
@@ -157,7 +156,7 @@ class AttestationAgent:
     def _prepare(self, agreement: Agreement) -> LockedGuest:
         report_id, manifest = self.launch.report_id, agreement.manifest
         log = log_of_lock(report_id=report_id, platform=self._platform, manifest=manifest, consents=agreement.consents)
-        identity = make_identity(self._attester, manifest=manifest.hash, log=log.position)
+        identity = make_identity(self._broker, manifest=manifest.hash, log=log.position)
         session = Session(
             manifest=manifest,
             report_id=report_id,
@@ -169,10 +168,16 @@ class AttestationAgent:
             session=session,
             identity=identity,
             workers=self._start_workers(manifest),
-            attester=self._attester,
+            attester=self._broker,
             agreement=agreement.raw,
         )
 
-    def _require_current(self, peer: PeerConnection) -> None:
-        if peer.identity is not self._identity:
+    def _log_of(self, identity: ServerIdentity) -> LogPosition:
+        with self._step:
+            self._require_current(identity)
+            # Of the identity's own log before the lock; after it, of the log as it has grown.
+            return identity.log if self._locked is None else self._locked.log_position
+
+    def _require_current(self, identity: ServerIdentity) -> None:
+        if identity is not self._identity:
             raise ReleaseError("CONNECTION_RETIRED", "connection: was made before the lock")

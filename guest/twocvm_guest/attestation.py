@@ -6,18 +6,20 @@ their own kind, and what a platform signs is the hash of those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twocvm_verifier import framing
-from twocvm_verifier.binding import Claims, LogPosition, cert_claims, channel_claims, receipt_claims
+from twocvm_verifier.binding import Claims, LogPosition, batch_claims, cert_claims, channel_claims, receipt_claims
 from twocvm_verifier.evidence import Evidence
 from twocvm_verifier.receipt import Receipt, ReceiptBody, build_receipt
 from twocvm_verifier.snp.report import parse_report
 
+from .batch import tree_of
 from .platforms.attester import Attester
 from .tls import ServerIdentity, build_certificate
 
@@ -37,6 +39,19 @@ class Launch:
     report_id: bytes
     measurement: bytes
     host_data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a relying party wants to see in the evidence for its connection.
+
+    Attributes:
+        nonce: Its 32 bytes.
+        exported: The connection's exporter value for that nonce (32 bytes), from the connection itself.
+    """
+
+    nonce: bytes
+    exported: bytes
 
 
 def first_report(attester: Attester) -> Launch:
@@ -65,26 +80,30 @@ def make_identity(attester: Attester, *, manifest: bytes, log: LogPosition) -> S
     )
 
 
-def channel_evidence(
-    attester: Attester, *, identity: ServerIdentity, log: LogPosition, nonce: bytes, exported: bytes
-) -> Evidence:
-    """Return the evidence for one connection.
+def connection_evidence(
+    attester: Attester, *, identity: ServerIdentity, log: LogPosition, questions: Sequence[Question]
+) -> tuple[Evidence, ...]:
+    """Return the evidence for connections, in their order, with one report for all of them.
+
+    For one alone it is of context `channel`, for more of context `batch`.
 
     Args:
         attester: The platform.
-        identity: What the connection's handshake showed.
+        identity: What the handshakes of all these connections showed.
         log: Where the log stands now.
-        nonce: The relying party's 32 bytes.
-        exported: The connection's exporter value for that nonce (32 bytes), from the connection itself.
+        questions: One for each connection, at least one and at most `batch.MAX_LEAVES`.
+
+    Spec: docs/spec/claims.md, 1 and 5.
     """
-    claims = channel_claims(
-        spki_sha256=identity.spki_sha256,
-        manifest=identity.manifest,
-        log=log,
-        nonce=nonce,
-        binder=framing.binder(spki_der=_spki_der(identity.key), exported=exported),
-    )
-    return _evidence(attester, claims)
+    spki_sha256, spki_der, manifest = identity.spki_sha256, _spki_der(identity.key), identity.manifest
+    bound = [(asked.nonce, framing.binder(spki_der=spki_der, exported=asked.exported)) for asked in questions]
+    if len(bound) == 1:
+        nonce, binder = bound[0]
+        alone = channel_claims(spki_sha256=spki_sha256, manifest=manifest, log=log, nonce=nonce, binder=binder)
+        return (_evidence(attester, alone),)
+    root, paths = tree_of([framing.batch_leaf(nonce=nonce, binder=binder) for nonce, binder in bound])
+    shared = _evidence(attester, batch_claims(spki_sha256=spki_sha256, manifest=manifest, log=log, root=root))
+    return tuple(replace(shared, path=path) for path in paths)
 
 
 def signed_receipt(attester: Attester, *, identity: ServerIdentity, body: ReceiptBody) -> Receipt:

@@ -14,7 +14,7 @@ from tests.support.attested_guest import AFTER_LOCK, Scene, policy
 from tests.support.manifests import NOT_BEFORE
 from tests.support.simulated import chip as other_chip
 
-from twocvm_guest.attestation import channel_evidence, make_identity
+from twocvm_guest.attestation import Question, connection_evidence, make_identity
 from twocvm_guest.platforms.simulated import SimulatedPlatform
 from twocvm_verifier import SnpVerifier, Unchecked, simulated_roots
 from twocvm_verifier.errors import BindingError, NotFoundError, SignatureError, StaleError, TwoCvmError
@@ -115,8 +115,9 @@ def test_a_list_that_is_left_out_of_the_channel(scene):
     identity = make_identity(scene.platform, manifest=scene.world.manifest.hash, log=AFTER_LOCK)
     previous = judge_certificate(identity.certificate_der, expectation=expected, at=AT)
     for crl in (None, other_chip(1).certificates.crl_der):
-        evidence = channel_evidence(
-            Host(scene.platform, crl), identity=identity, log=AFTER_LOCK, nonce=NONCE, exported=EXPORTED
+        questions = [Question(nonce=NONCE, exported=EXPORTED)]
+        (evidence,) = connection_evidence(
+            Host(scene.platform, crl), identity=identity, log=AFTER_LOCK, questions=questions
         )
         proof = judge_channel(
             encode_json(evidence), previous=previous, nonce=NONCE, exported=EXPORTED, expectation=expected, at=AT

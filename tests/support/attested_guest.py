@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tests.support.manifests import AT, MEASUREMENT, NOT_AFTER, NOT_BEFORE, World
 from tests.support.sdk import StandingClock
 
-from twocvm_guest.attestation import channel_evidence, make_identity
+from twocvm_guest.attestation import Question, connection_evidence, make_identity
 from twocvm_guest.platforms.simulated import SimulatedChip, SimulatedPlatform
 from twocvm_guest.tls import Connections, GuestServer, Limits, PeerConnection, ServerIdentity
 from twocvm_sdk.connection import AttestedConnection, Timeouts, TlsIdentity
@@ -232,14 +232,11 @@ class RunningGuest:
     def evidence(self, peer: PeerConnection, question: bytes) -> bytes:
         """Return the answer to a request for evidence."""
         nonce = strictjson.parse_base64url(json.loads(question)["nonce"])
-        evidence = channel_evidence(
-            self.scene.platform,
-            identity=peer.identity,
-            log=self.scene.log,
-            nonce=nonce,
-            exported=peer.export(nonce),
+        question = Question(nonce=nonce, exported=peer.export(nonce))
+        evidence = connection_evidence(
+            self.scene.platform, identity=peer.identity, log=self.scene.log, questions=[question]
         )
-        return encode_json(evidence)
+        return encode_json(evidence[0])
 
 
 async def _answer(send: Send, status: int, media_type: str, body: bytes) -> None:

@@ -27,6 +27,7 @@ from tests.support.attested_guest import NO_CRL, certificate_of, chip, policy
 from tests.support.manifests import AT, MEASUREMENT, World, party
 
 from twocvm_guest.locked import Workers
+from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.simulated import SimulatedPlatform
 from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport
 from twocvm_guest.runtime.items import Item, ItemWriter
@@ -147,6 +148,7 @@ class LiveGuest:
         clock: SteeredClock | None = None,
         limits: Limits | None = None,
         latency_seconds: float = 0.0,
+        device: Callable[[Attester], Attester] = lambda platform: platform,
     ) -> None:
         self.world = world
         self.workers = workers or ScriptedWorkers()
@@ -155,7 +157,7 @@ class LiveGuest:
             chip(), host_data=host_data, measurement=MEASUREMENT, latency_seconds=latency_seconds
         )
         self.guest = Guest(
-            attester=self.platform,
+            attester=device(self.platform),
             isolation=ISOLATION,
             start_workers=start_workers or self.workers.start,
             clock=self.clock,

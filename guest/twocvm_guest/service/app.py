@@ -4,8 +4,8 @@ Three routes are for everybody: evidence, the lock, and the session's state. All
 connection that was made to it, and a TLS key that the manifest has for a participant; that participant is the caller,
 whatever the request says. A route names its caller in its signature, and there is no other way to the session.
 
-Blocking work leaves the event loop: the platform's on one thread, the inspection of components on two, everything else
-on a few. Bytes of items pass through it in the chunks in which they come.
+Blocking work leaves the event loop: the platform's on the broker's thread, the inspection of components on two,
+everything else on a few. Bytes of items pass through it in the chunks in which they come.
 
 Spec: docs/spec/session.md, 3.
 """
@@ -52,7 +52,7 @@ class Service:
         agent: Decides everything.
         pace: Who may ask for evidence now.
         locking: Held while the body of a lock is read and judged: one at a time.
-        platform: Where reports are made; a platform makes one at a time.
+        receipts: Where receipts wait for the platform, one after the other.
         admission: Where components are inspected and compiled, each of which may take a core for seconds.
         work: Where everything else that may wait runs.
     """
@@ -60,13 +60,14 @@ class Service:
     agent: AttestationAgent
     pace: Pace
     locking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    platform: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="platform"))
+    receipts: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="receipts"))
     admission: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="admission"))
     work: Executor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="session"))
 
     def stop(self) -> None:
         """Begin nothing more; what runs ends by itself."""
-        for executor in (self.platform, self.admission, self.work):
+        self.agent.stop()
+        for executor in (self.receipts, self.admission, self.work):
             executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -114,7 +115,9 @@ async def attest(request: Request, service: TheService) -> Response:
     nonce = parse_nonce(await read_json(request, max_bytes=_MAX_SMALL_BODY_BYTES))
     with service.pace.turn(peer, known=service.agent.knows(peer)):
         exported = peer.export(nonce)
-        made = await _on(service.platform, lambda: service.agent.attest(peer=peer, nonce=nonce, exported=exported))
+        # Not later, but after all whose requests are here already: one report then serves them all.
+        await asyncio.sleep(0)
+        made = await asyncio.wrap_future(service.agent.attest(peer=peer, nonce=nonce, exported=exported))
     return answer_bytes(evidence.encode_json(made), media_type=evidence.JSON_MEDIA_TYPE)
 
 
@@ -202,7 +205,7 @@ async def acknowledge(name: str, request: Request, caller: TheCaller, service: T
 @routes.get("/v1/receipt")
 async def receipt(caller: TheCaller, service: TheService) -> Response:
     """The caller's receipt."""
-    made = await _on(service.platform, lambda: caller.guest.receipt(caller.name))
+    made = await _on(service.receipts, lambda: caller.guest.receipt(caller.name))
     response = answer_bytes(made.encode())
     response.background = BackgroundTask(caller.guest.receipt_sent, caller.name)
     return response

@@ -1,8 +1,8 @@
-"""How often the guest makes evidence: a platform signs one report at a time, and every caller costs it the same.
+"""How often the guest makes evidence: all who wait share one report, but each of them costs the guest some work.
 
 Each connection may ask a few times in a row and then once a second. Of the requests that wait for the platform at any
-moment only a few may be of callers that the manifest does not know, so that strangers delay a participant by less than
-a tenth of a second, however many they are. On the event loop's thread only.
+moment only so many may be of callers that the manifest does not know: strangers delay a participant by one report and
+the work for their answers, however many they are. On the event loop's thread only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from twocvm_verifier.errors import ReleaseError
 
 BURST: Final = 8
 PER_SECOND: Final = 1.0
-# A platform takes 4.4 ms for a report: 16 strangers delay a participant by 70 ms.
-WAITING_STRANGERS: Final = 16
+# An answer takes the guest some 0.2 ms beside the report.
+WAITING_STRANGERS: Final = 128
 WAITING_PARTICIPANTS: Final = 1024
 
 

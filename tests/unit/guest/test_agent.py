@@ -57,7 +57,7 @@ def body() -> bytes:
 
 def attest(agent: AttestationAgent, peer: PeerConnection) -> Evidence:
     """Return evidence for a connection."""
-    return agent.attest(peer=peer, nonce=NONCE, exported=EXPORTED)
+    return agent.attest(peer=peer, nonce=NONCE, exported=EXPORTED).result(10)
 
 
 @pytest.mark.parametrize(

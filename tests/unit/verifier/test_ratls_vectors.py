@@ -63,6 +63,24 @@ def test_bindings_are_recomputed_by_others(vector: Vector) -> None:
     assert node == value["root"]
 
 
+@pytest.mark.parametrize("vector", _of("batch"))
+def test_batches_are_recomputed_by_others(vector: Vector) -> None:
+    """SHA-256 alone comes from each leaf by its path to the root, and level by level to the same root."""
+    level = [vector.payload[start : start + 32] for start in range(0, len(vector.payload), 32)]
+    root = bytes.fromhex(vector.values["root"])
+    for number, node in enumerate(level):
+        path = bytes.fromhex(vector.values[f"path-{number}"])
+        for start in range(0, len(path), 33):
+            sibling = path[start + 1 : start + 33]
+            pair = node + sibling if path[start] == 1 else sibling + node
+            node = hashlib.sha256(b"\x01" + pair).digest()
+        assert node == root
+    while len(level) > 1:
+        pairs = [level[start : start + 2] for start in range(0, len(level), 2)]
+        level = [hashlib.sha256(b"\x01" + b"".join(pair)).digest() if len(pair) == 2 else pair[0] for pair in pairs]
+    assert level == [root]
+
+
 @pytest.mark.parametrize("vector", _of("certificate"))
 def test_certificates_are_decoded_by_others(vector: Vector) -> None:
     """A general X.509 reader and a general CBOR decoder find the evidence that ours finds."""

@@ -66,6 +66,9 @@ CODES: Final[dict[str, Code]] = {
     "ATTESTATION_REFUSED": _lost(
         "The guest did not answer the request for evidence with evidence. It may be busy: try again.",
     ),
+    "PLATFORM_FAILED": _lost(
+        "The guest's platform made no report when it was asked to. The host is in its way, or it is busy: try again.",
+    ),
     "GUEST_UNREACHABLE": _lost(
         "No connection to the guest could be made. Check the address, and whether the guest runs.",
     ),

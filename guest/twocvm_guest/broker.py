@@ -1,0 +1,152 @@
+"""The one user of the platform's device, which makes one report at a time and takes 4.4 ms for each.
+
+Every report of a launch is made here, on one thread, in the order in which they were asked for. Those who ask for
+evidence for their connection share: when it is the turn of the one who asked first, all who wait by then and were shown
+the same TLS key get one report over a Merkle root. So nobody waits for a batch to fill: who finds the device idle is
+answered at once and alone, and who does not is served by the next call, together with all others, however many they
+are. A certificate or a receipt waits for those before it and for nobody who comes later.
+
+A call that fails fails exactly those whom it was for. Who has gone meanwhile is left out.
+
+Spec: docs/spec/ratls.md, 5.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from twocvm_verifier.binding import LogPosition
+from twocvm_verifier.errors import FetchError
+from twocvm_verifier.evidence import Evidence
+
+from .attestation import Question, connection_evidence
+from .batch import MAX_LEAVES
+from .platforms.attester import Attester
+from .tls import ServerIdentity
+
+LogOf: TypeAlias = Callable[[ServerIdentity], LogPosition]
+"""Where the log stands for connections that show an identity; raises where that is not in use any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Caller:
+    identity: ServerIdentity
+    question: Question
+    answer: Future[Evidence] = field(default_factory=Future)
+
+
+class AttestationBroker:
+    """An `Attester` whose reports are made in turn, and that answers many connections with one. From any thread.
+
+    Args:
+        attester: The platform; nobody else may use it.
+        log_of: Asked once for each batch, just before its report is made.
+        most: How many connections may share a report.
+    """
+
+    def __init__(self, attester: Attester, *, log_of: LogOf, most: int = MAX_LEAVES) -> None:
+        self.name = attester.name
+        self._attester: Final = attester
+        self._log_of: Final = log_of
+        self._most: Final = most
+        self._turns: Final = ThreadPoolExecutor(1, thread_name_prefix="platform")
+        self._mutex = threading.Lock()
+        self._callers: deque[_Caller] = deque()
+
+    def report(self, report_data: bytes) -> bytes:
+        """Return a report with `report_data`, when its turn has come; as `Attester.report`.
+
+        Raises:
+            ValueError: `report_data` is not 64 bytes.
+            FetchError: The platform made none; PLATFORM_FAILED.
+            RuntimeError: After `stop`.
+        """
+        return self._turns.submit(self._report, report_data).result()
+
+    def evidence(self, *, identity: ServerIdentity, question: Question) -> Future[Evidence]:
+        """Return what will be the evidence for one connection.
+
+        Its errors are those of `log_of`, and FetchError (PLATFORM_FAILED) where the platform made no report. It may be
+        cancelled as long as it is not its turn.
+
+        Args:
+            identity: What the connection's handshake showed.
+            question: The nonce that came, and the connection's exporter value for it.
+
+        Raises:
+            RuntimeError: After `stop`.
+        """
+        caller = _Caller(identity=identity, question=question)
+        with self._mutex:
+            self._turns.submit(self._serve, caller)
+            self._callers.append(caller)
+        return caller.answer
+
+    def vek(self) -> bytes:
+        """Return the certificate of the key that signs; as `Attester.vek`."""
+        return self._attester.vek()
+
+    def chain(self) -> bytes:
+        """Return ASK or ASVK, then ARK; as `Attester.chain`."""
+        return self._attester.chain()
+
+    def crl(self) -> bytes | None:
+        """Return the ARK's revocation list; as `Attester.crl`."""
+        return self._attester.crl()
+
+    def stop(self) -> None:
+        """Make no more reports; whoever waits for one is told that it was cancelled."""
+        self._turns.shutdown(wait=False, cancel_futures=True)
+        with self._mutex:
+            for caller in self._callers:
+                caller.answer.cancel()
+            self._callers.clear()
+
+    def _report(self, report_data: bytes) -> bytes:
+        with _saying_that_it_failed():
+            return self._attester.report(report_data)
+
+    def _serve(self, first: _Caller) -> None:
+        callers = [caller for caller in self._batch(first) if caller.answer.set_running_or_notify_cancel()]
+        if not callers:
+            return
+        try:
+            made = self._evidence(callers[0].identity, [caller.question for caller in callers])
+        except BaseException as error:  # noqa: BLE001 - raised again for each of the callers
+            for caller in callers:
+                caller.answer.set_exception(error)
+            return
+        for caller, evidence in zip(callers, made, strict=True):
+            caller.answer.set_result(evidence)
+
+    def _evidence(self, identity: ServerIdentity, questions: list[Question]) -> tuple[Evidence, ...]:
+        log = self._log_of(identity)
+        with _saying_that_it_failed():
+            return connection_evidence(self._attester, identity=identity, log=log, questions=questions)
+
+    def _batch(self, first: _Caller) -> list[_Caller]:
+        # Everybody has a turn, so all who came before have been served: who is not the first now was served with them,
+        # and leaves the turn unused, for it would come before reports that were asked for earlier.
+        with self._mutex:
+            taken: list[_Caller] = []
+            left: deque[_Caller] = deque()
+            if self._callers and self._callers[0] is first:
+                for caller in self._callers:
+                    shares = caller.identity is first.identity and len(taken) < self._most
+                    (taken if shares else left).append(caller)
+                self._callers = left
+            return taken
+
+
+@contextmanager
+def _saying_that_it_failed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FetchError("PLATFORM_FAILED", f"platform: made no report: {type(error).__name__}") from error
