@@ -42,13 +42,22 @@ def from_toml(text: str, *, randomness: Randomness) -> Manifest:
         ManifestError: Not TOML, or not a valid manifest; pointers are those of `text`.
         UnsupportedError: As `parse_manifest`.
     """
+    return compose(read_toml(text), randomness=randomness)
+
+
+def read_toml(text: str) -> Json:
+    """Return what a TOML document says, as the JSON of a manifest that may still lack anything.
+
+    Raises:
+        ManifestError: Not TOML, or with values that no manifest has.
+    """
     if len(text) > MAX_MANIFEST_BYTES:
         raise _refused("", f"got {len(text)} characters, want at most {MAX_MANIFEST_BYTES}")
     try:
         value = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _refused("", f"not TOML: {error}") from error
-    return compose(_from_toml(value, "", 0), randomness=randomness)
+    return _from_toml(value, "", 0)
 
 
 def from_json(raw: bytes, *, randomness: Randomness) -> Manifest:
@@ -62,11 +71,19 @@ def from_json(raw: bytes, *, randomness: Randomness) -> Manifest:
         ManifestError: Not strict JSON, or not a valid manifest; pointers are those of `raw`.
         UnsupportedError: As `parse_manifest`.
     """
+    return compose(read_json(raw), randomness=randomness)
+
+
+def read_json(raw: bytes) -> Json:
+    """Return what a JSON document says; it may still lack anything of a manifest.
+
+    Raises:
+        ManifestError: Not strict JSON.
+    """
     try:
-        value = strictjson.parse(raw, document="manifest", max_bytes=MAX_MANIFEST_BYTES)
+        return strictjson.parse(raw, document="manifest", max_bytes=MAX_MANIFEST_BYTES)
     except MalformedError as error:
         raise _refused(error.field, error.detail.partition(": ")[2]) from error
-    return compose(value, randomness=randomness)
 
 
 def compose(value: Json, *, randomness: Randomness) -> Manifest:
