@@ -17,18 +17,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .endpoint import Endpoint
     from .identity import Identity
     from .locking import lock
     from .outputs import Output
     from .participant import Participant, Session
+    from .ratls import RatlsConnection
     from .receipts import SessionReceipt
 
-__all__ = ["Identity", "Output", "Participant", "Session", "SessionReceipt", "lock"]
+__all__ = ["Endpoint", "Identity", "Output", "Participant", "RatlsConnection", "Session", "SessionReceipt", "lock"]
 
 _HOMES = {
+    "Endpoint": ".endpoint",
     "Identity": ".identity",
     "Output": ".outputs",
     "Participant": ".participant",
+    "RatlsConnection": ".ratls",
     "Session": ".participant",
     "SessionReceipt": ".receipts",
     "lock": ".locking",

@@ -45,6 +45,17 @@ class Address:
             return self.host.encode("ascii")
         return None
 
+    def target_of(self, url: str) -> str:
+        """Return the path and query of a URL, which must be of this address.
+
+        Raises:
+            ValueError: It leads elsewhere, or carries more than a path and a query.
+        """
+        parts = urlsplit(url)
+        if parse_address(f"{parts.scheme}://{parts.netloc}") != self:
+            raise ValueError(f"request: got {url!r:.200}, want one for {self.base_url}")
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
 
 def parse_address(url: str) -> Address:
     """Return the address that `url` writes.

@@ -9,6 +9,7 @@ Spec: docs/spec/ratls.md.
 
 from __future__ import annotations
 
+import math
 import socket
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,6 +23,7 @@ from .bound import BoundSession
 from .channel import Randomness, prove_channel
 from .exchange import Exchanges
 from .handshake import Handshake, TlsIdentity
+from .line import Line
 from .tlssocket import TlsSocket
 
 if TYPE_CHECKING:
@@ -53,8 +55,11 @@ class AttestedConnection:
     Attributes:
         certificate: What the handshake proved.
         proof: The latest channel proof.
+        address: Where the guest is.
+        exchanges: The HTTP on it. Whoever takes it sees to the age of the proof.
         http: A `requests.Session` that knows this connection and nothing else. An answer must be read to its end
-            before the next request; a request that fails ends the connection.
+            before the next request; a request that fails ends the connection. The proof is as old as it is: see
+            `reprove`.
     """
 
     def __init__(
@@ -69,9 +74,9 @@ class AttestedConnection:
         timeouts: Timeouts,
     ) -> None:
         self.certificate: Final = certificate
-        self.http: Final = BoundSession(exchanges, address=address)
-        self._exchanges = exchanges
-        self._address = address
+        self.address: Final = address
+        self.exchanges: Final = exchanges
+        self.http: Final = BoundSession(Line(self, max_proof_age_seconds=math.inf))
         self._expectation = expectation
         self._clock = clock
         self._randomness = randomness
@@ -131,12 +136,12 @@ class AttestedConnection:
     @property
     def base_url(self) -> str:
         """`https://HOST:PORT`, without a slash at the end: what `http` takes requests for."""
-        return self._address.base_url
+        return self.address.base_url
 
     @property
     def closed(self) -> bool:
         """Whether the connection has ended."""
-        return self._exchanges.closed
+        return self.exchanges.closed
 
     @property
     def proof_age_seconds(self) -> float:
@@ -155,7 +160,7 @@ class AttestedConnection:
 
     def close(self) -> None:
         """End the connection; a second call does nothing."""
-        self._exchanges.close()
+        self.exchanges.close()
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +174,7 @@ class AttestedConnection:
         # The age of a proof counts from before its nonce has left.
         began_seconds = self._clock.monotonic_seconds()
         proof = prove_channel(
-            self._exchanges,
+            self.exchanges,
             previous=previous,
             expectation=self._expectation,
             at=self._clock.now(),

@@ -158,6 +158,11 @@ class TlsSocket(io.RawIOBase):
             else:
                 return True
 
+    def break_off(self) -> None:
+        """End every wait at once; the only thing here that another thread may call. What waited is lost."""
+        with suppress(OSError):
+            self._raw.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Tell the peer, without waiting for it, and close."""
         if not self.closed:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from . import connection, evidence, manifest, runtime, session
+from . import clients, connection, evidence, manifest, runtime, session
 from .table import Code
 
 __all__ = ["CODES", "GROUPS", "Code", "merged"]
@@ -24,6 +24,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "Manifest and statements": manifest.CODES,
         "Attested connection": connection.CODES,
         "Session": session.CODES,
+        "A participant's own machine": clients.CODES,
         "Components and runtime": runtime.CODES,
     }
 )
