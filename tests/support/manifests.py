@@ -334,6 +334,34 @@ def _ec_key(label: str, curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(hashlib.sha256(label.encode()).digest(), "big"), curve)
 
 
+def builtin(name: str, kind: str, owner: str = "hospital-a", **parameters: object) -> Document:
+    """Return a member of `filters` that is a built-in."""
+    return {"name": name, "owner": owner, "builtin": kind, "parameters": parameters}
+
+
+def noise(name: str = "blur", **changes: object) -> Document:
+    """Return a filter that adds noise to the column `n`; Laplace's, epsilon 0.5, unless changed."""
+    plain = {"format": "csv", "columns": ["n"], "mechanism": "laplace", "epsilon": "0.5", "sensitivity": "1",
+             "digits": 0, "lowest": "0", "highest": "1000"}  # fmt: skip
+    return builtin(name, "noise", **plain | changes)
+
+
+def every_filter() -> list[Document]:
+    """Return a filter of every kind; `cleaned` is the component `cleaner`."""
+    return [
+        builtin("small", "max_bytes", max_bytes=4096),
+        builtin("smaller", "max_bytes", "hospital-b", max_bytes=1024),
+        {"name": "cleaned", "owner": "hospital-a", "component": "cleaner"},
+        builtin("rows", "max_rows", format="csv", max_rows=100),
+        builtin("groups", "min_group_size", format="csv", columns=["n"], minimum=5),
+        builtin("steps", "rounding", format="csv", columns=["mean"], step="0.5"),
+        noise(mechanism="gaussian", delta="0.000001"),
+        builtin("padded", "padding", sizes=[1024, 4096]),
+        builtin("shape", "json_schema", format="json", schema={"type": "array", "items": {"type": "string"}}),
+        builtin("totals", "rounding", format="json-lines", pointers=["/total"], step="10"),
+    ]
+
+
 def use_everything(document: Document) -> None:
     """Edit a world of the default size so that every optional member of the format is there, and valid."""
     document["participants"][0] |= {"display": "Hospital A", "external_id": "did:example:a"}
@@ -372,11 +400,10 @@ def use_everything(document: Document) -> None:
     document["data"][0] |= {"commitment": "05" * 32, "must_pass": ["small"]}
     document["data"][1]["must_not_reach"] = ["outsider"]
     document["participants"].append(party("outsider", "p384").entry())
-    document["filters"] = [
-        {"name": "small", "owner": "hospital-a", "builtin": "max_bytes", "parameters": {"max_bytes": 4096}},
-        {"name": "smaller", "owner": "hospital-b", "builtin": "max_bytes", "parameters": {"max_bytes": 1024}},
-    ]
+    document["components"].append(copy.deepcopy(document["components"][1]) | {"name": "cleaner", "sha256": "08" * 32})
+    document["data"][0]["budget"] = {"epsilon": "1", "delta": "0.000002"}
+    document["filters"] = every_filter()
     for output in document["outputs"]:
-        output["filters"] = ["small", "smaller"]
+        output["filters"] = ["small", "smaller", "cleaned", "rows", "groups", "steps", "blur", "padded"]
     document["rules"] |= {"parallel": True, "clock": "coarse", "random": "seeded", "seed": "06" * 32}
     document["references"] = ["urn:contract:1", "urn:transfer:2"]

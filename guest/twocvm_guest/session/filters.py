@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twocvm_verifier.manifest import Manifest
+from twocvm_verifier.manifest import Manifest, Output
+from twocvm_verifier.manifest.filters import MaxBytes
 from twocvm_verifier.receipt import SealedOutput
 
 
@@ -21,8 +22,12 @@ def pass_filters(manifest: Manifest, sealed: Mapping[str, SealedOutput]) -> bool
     """
     if sealed.keys() != {output.name for output in manifest.outputs}:
         return False
-    return all(
-        sealed[output.name].size_bytes <= limit
-        for output in manifest.outputs
-        for limit in (output.max_bytes, *(manifest.filter(name).max_bytes for name in output.filters))
-    )
+    return all(_passes(manifest, output, sealed[output.name]) for output in manifest.outputs)
+
+
+def _passes(manifest: Manifest, output: Output, sealed: SealedOutput) -> bool:
+    kinds = [manifest.filter(name).kind for name in output.filters]
+    if not all(isinstance(kind, MaxBytes) for kind in kinds):
+        return False
+    limits = (output.max_bytes, *(kind.max_bytes for kind in kinds if isinstance(kind, MaxBytes)))
+    return sealed.size_bytes <= min(limits)

@@ -14,6 +14,7 @@ from tests.support.manifests import Document, World, get_at, remove_at, set_at, 
 
 from twocvm_verifier.manifest import ManifestError, Profile, parse_manifest
 from twocvm_verifier.manifest.author import canonical_bytes, compose
+from twocvm_verifier.manifest.filters import MaxBytes
 from twocvm_verifier.manifest.model import ChannelKind, ClockRule, DataRef, PortRef, RandomRule
 from twocvm_verifier.strictjson import canonical
 
@@ -53,7 +54,10 @@ def every_place(value: Any = FULL, pointer: str = "") -> Iterator[tuple[str, Any
 PLACES = dict(every_place())
 OBJECTS = [pointer for pointer, value in PLACES.items() if isinstance(value, dict)]
 # The author's tool draws the salt; a filter has builtin or component, and parameters accordingly.
-ELSEWHERE = {"/salt", *(f"/filters/{index}/{key}" for index in (0, 1) for key in ("builtin", "parameters"))}
+ELSEWHERE = {
+    "/salt",
+    *(f"/filters/{index}/{key}" for index in range(10) for key in ("builtin", "parameters", "component")),
+}
 
 
 def test_the_full_document_is_valid() -> None:
@@ -167,10 +171,10 @@ def test_sets_are_sorted(pointer: str) -> None:
 
 def test_filters_of_an_output_keep_their_order() -> None:
     """The one array that is no set keeps the order in which its filters are applied, and has none twice."""
-    swapped = changed("/outputs/0/filters", ["smaller", "small"])
+    swapped = changed("/outputs/0/filters", ["smaller", "small", "blur"])
     manifest = compose(swapped, randomness=_no_randomness)
-    assert manifest.output("model").filters == ("smaller", "small")
-    twice = changed("/outputs/0/filters", ["small", "smaller", "small"])
+    assert manifest.output("model").filters == ("smaller", "small", "blur")
+    twice = changed("/outputs/0/filters", ["small", "blur", "small"])
     assert problems_of(twice) == {("unique", "/outputs/0/filters/2")}
 
 
@@ -186,6 +190,7 @@ def _required() -> list[str]:
         and "/minimum_tcb/" not in pointer
         and pointer not in ELSEWHERE
         and not pointer.endswith("/max_bytes")
+        and "/schema/" not in pointer
     ]
 
 
@@ -233,7 +238,7 @@ def test_every_member_arrives() -> None:
     assert (PortRef(component="tables", port="example:tables/rows@1.2.3"), ChannelKind.CALL) in kinds
     assert manifest.item("records-a").commitment == bytes.fromhex("05" * 32)
     assert manifest.item("records-b").must_not_reach == ("outsider",)
-    assert manifest.filter("smaller").max_bytes == 1024
+    assert manifest.filter("smaller").kind == MaxBytes(max_bytes=1024)
     assert (manifest.rules.parallel, manifest.rules.clock, manifest.rules.seed) == (
         True,
         ClockRule.COARSE,
@@ -281,7 +286,7 @@ SINGLE = {
     "a filter of no kind": ("/filters/0", {"name": "small", "owner": "analytics"}, {("form", "/filters/0")}),
     "parameters of a component": (
         "/filters/0",
-        {"name": "small", "owner": "analytics", "component": "step-0", "parameters": {}},
+        {"name": "small", "owner": "analytics", "component": "cleaner", "parameters": {}},
         {("unknown", "/filters/0/parameters")},
     ),
     "a filter with a word for a number": (

@@ -338,7 +338,7 @@ def test_broken_parts_bring_no_second_problem() -> None:
     "change",
     [
         {"builtin": "laplace", "parameters": {"epsilon": 1}},
-        {"component": "step-0"},
+        {"builtin": "k-anonymity"},
     ],
 )
 def test_unsupported_filters(change: Document) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .filters import Budget, Filter
 from .model import (
     Channel,
     ChannelKind,
@@ -12,7 +13,6 @@ from .model import (
     Component,
     DataItem,
     DataRef,
-    Filter,
     Limits,
     Manifest,
     Output,
@@ -28,6 +28,7 @@ from .problems import ManifestError, Problem
 
 __all__ = [
     "BitDemand",
+    "Budget",
     "Channel",
     "ChannelKind",
     "ClockRule",

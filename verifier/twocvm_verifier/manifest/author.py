@@ -25,8 +25,9 @@ from .parse import MAX_MANIFEST_BYTES, SALT_BYTES, parse_manifest
 from .place import child
 from .problems import ManifestError, Problem, Rule
 
-# Every other array of a manifest is a set (`docs/spec/manifest.md`).
+# Every other array of a manifest is a set (`docs/spec/manifest.md`), but for those inside a JSON schema.
 _ORDERED: Final = ("outputs", "*", "filters")
+_AS_IT_STANDS: Final = ("filters", "*", "parameters", "schema")
 
 Randomness: TypeAlias = Callable[[int], bytes]
 
@@ -132,6 +133,8 @@ def _reading_order(problem: Problem) -> tuple[tuple[int, str], ...]:
 def _arrange(value: Json, path: tuple[str, ...]) -> tuple[Json, _Places]:
     """Return `value` with every set below `path` sorted, and where everything was."""
     places = _Places()
+    if path == _AS_IT_STANDS:
+        return value, places
     if isinstance(value, Mapping):
         result: dict[str, Json] = {}
         for key, member in value.items():

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from twocvm_verifier.strictjson import Json, canonical
+
+_IN_SCHEMA: Final = ".parameters.schema"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +58,8 @@ def _leaves(value: Json, place: str) -> Iterator[tuple[str, str]]:
             yield from _leaves(member, f"{place}.{key}" if place else key)
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            # Filters of an output are applied in order, so there the position says something.
-            ordered = place.startswith("outputs[") and place.endswith(".filters")
+            # Filters of an output are applied in order, so there the position says something; so it does in a schema.
+            ordered = (place.startswith("outputs[") and place.endswith(".filters")) or _IN_SCHEMA in place
             yield from _leaves(member, f"{place}[{index if ordered else _identity(member)}]")
     else:
         yield place, canonical(value).decode()

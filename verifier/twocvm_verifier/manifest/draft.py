@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
-from .form import FilterForm
+from .filter_form import FilterForm
+from .filters import ByComponent, FilterKind
 from .model import Channel, Component, DataItem, Output, ParticipantEntry, Rules
 from .platform import Platform
 
@@ -47,6 +48,16 @@ class Draft:
     def filter_names(self) -> frozenset[str]:
         """The names of all filters."""
         return frozenset(found.name for found in self.filters)
+
+    @cached_property
+    def kind_of(self) -> Mapping[str, FilterKind]:
+        """What each filter does, by its name; only of those that could be made out."""
+        return {found.name: found.kind for found in reversed(self.filters) if found.kind is not None}
+
+    @cached_property
+    def filter_components(self) -> frozenset[str]:
+        """The components that are filters, by name; they are no part of the graph that the channels make."""
+        return frozenset(found.kind.component for found in self.filters if isinstance(found.kind, ByComponent))
 
     @cached_property
     def component_of(self) -> Mapping[str, Component]:

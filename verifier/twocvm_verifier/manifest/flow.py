@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from .draft import Draft, placed
+from .filter_rules import find_budget_problems
+from .filters import ByComponent
 from .graph import Edge, Node, group, in_order, node_edges, reach
 from .model import Channel, ChannelKind, DataRef, Output, PortRef, Profile
 from .problems import Problems, Rule
@@ -22,9 +24,9 @@ def find_flow_problems(draft: Draft, problems: Problems) -> None:
     outputs = [
         (pointer, output)
         for pointer, output in placed(draft.outputs, "/outputs")
-        if output.source.component in draft.component_of
+        if _in_graph(draft, output.source.component)
     ]
-    components = tuple(draft.component_of.values())
+    components = tuple(each for each in draft.component_of.values() if _in_graph(draft, each.name))
     nodes = group(components, [channel for _, channel in channels], [output for _, output in outputs])
     _nodes_are_whole(draft, nodes, problems, channels_known=channels_known)
     order = _order_without_cycles(components_edges(channels), nodes, problems)
@@ -48,8 +50,12 @@ def components_edges(channels: Sequence[tuple[str, Channel]]) -> tuple[Edge, ...
 
 def _exists(draft: Draft, channel: Channel) -> bool:
     source = channel.source
-    known = source.name in draft.item_of if isinstance(source, DataRef) else source.component in draft.component_of
-    return known and channel.target.component in draft.component_of
+    known = source.name in draft.item_of if isinstance(source, DataRef) else _in_graph(draft, source.component)
+    return known and _in_graph(draft, channel.target.component)
+
+
+def _in_graph(draft: Draft, component: str) -> bool:
+    return component in draft.component_of and component not in draft.filter_components
 
 
 def _nodes_are_whole(draft: Draft, nodes: Sequence[Node], problems: Problems, *, channels_known: bool) -> None:
@@ -94,6 +100,7 @@ def _flow_is_allowed(draft: Draft, ordered: Sequence[Node], outputs: Sequence[Ou
     distinct = {output.name: output for output in outputs}
     reached = reach(ordered, items, distinct.values())
     by_bit = tuple(distinct.values())
+    find_budget_problems(draft, reached, by_bit, problems)
     received: dict[str, int] = defaultdict(int)
     passed: dict[str, int] = defaultdict(int)
     for bit, output in enumerate(by_bit):
@@ -162,12 +169,20 @@ def _node_limits_fit(draft: Draft, ordered: Sequence[Node], problems: Problems) 
                 f"got {limit}, want at least {needed}, the sum over the node's ports",
             )
     seconds = _longest_seconds(ordered) if draft.rules.parallel else sum(node.limits.wall_seconds for node in ordered)
+    seconds += _filter_seconds(draft)
     if 0 < draft.rules.deadline_seconds < seconds:
         problems.add(
             Rule.LIMIT,
             "/rules/deadline_seconds",
             f"got {draft.rules.deadline_seconds}, want at least {seconds}, what the nodes may take",
         )
+
+
+def _filter_seconds(draft: Draft) -> int:
+    """Return what the filters that are components may take; they run one at a time, once for each output."""
+    kinds = (draft.kind_of.get(name) for _, output in placed(draft.outputs, "/outputs") for name in output.filters)
+    components = (draft.component_of.get(kind.component) for kind in kinds if isinstance(kind, ByComponent))
+    return sum(component.limits.wall_seconds for component in components if component is not None)
 
 
 def _longest_seconds(ordered: Sequence[Node]) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
+from .filter_form import read_budget
 from .model import (
+    MAX_ITEM_BYTES,
     RESERVED_NAMES,
     Channel,
     ChannelKind,
@@ -27,7 +29,6 @@ from .problems import Rule
 from .profiles import MAX_WIT_NAME_CHARACTERS, is_run_interface, is_wit_name
 
 HASH_BYTES: Final = 32
-MAX_ITEM_BYTES: Final = 2**40
 # A Wasm page, and what 64-bit hosts give one 32-bit component four times over.
 MIN_MEMORY_BYTES: Final = 2**16
 MAX_MEMORY_BYTES: Final = 2**34
@@ -38,25 +39,6 @@ _MAX_DISPLAY_CHARACTERS: Final = 256
 _MAX_EXTERNAL_ID_CHARACTERS: Final = 1024
 # RFC 6838, 4.2: restricted names, in lower case.
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.ASCII)
-_BUILTIN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
-
-MAX_BYTES_FILTER: Final = "max_bytes"
-
-
-class FilterForm(NamedTuple):
-    """A filter as it stands in the document, before it is known whether this version has it.
-
-    Attributes:
-        name: Its name.
-        owner: Who asks for it.
-        max_bytes: The parameter of the built-in `max_bytes`; 0 for any other.
-        unsupported: What this version has not got; empty where it has all.
-    """
-
-    name: str
-    owner: str
-    max_bytes: int
-    unsupported: str
 
 
 def read_participant(place: Place) -> ParticipantEntry:
@@ -100,7 +82,8 @@ def read_component(place: Place) -> Component:
 def read_item(place: Place) -> DataItem:
     """Read one member of `data`."""
     fields = place.members(
-        required=("name", "owner", "media_type", "max_bytes"), optional=("commitment", "must_pass", "must_not_reach")
+        required=("name", "owner", "media_type", "max_bytes"),
+        optional=("commitment", "must_pass", "must_not_reach", "budget"),
     )
     return DataItem(
         name=fields["name"].name(),
@@ -110,6 +93,7 @@ def read_item(place: Place) -> DataItem:
         commitment=fields.optional("commitment", lambda member: member.hex(HASH_BYTES), None),
         must_pass=fields.optional("must_pass", _names, ()),
         must_not_reach=fields.optional("must_not_reach", _names, ()),
+        budget=fields.optional("budget", read_budget, None),
     )
 
 
@@ -128,28 +112,6 @@ def read_channel(place: Place) -> Channel | None:
     if kind == ChannelKind.CALL and isinstance(source, PortRef) and source.port != target.port:
         fields["to"].wrong(Rule.FORM, "both ends of a call name the same interface")
     return Channel(source=source, target=target, kind=ChannelKind(kind), max_bytes=max_bytes)
-
-
-def read_filter(place: Place) -> FilterForm:
-    """Read one member of `filters`."""
-    fields = place.members(required=("name", "owner"), optional=("builtin", "parameters", "component"))
-    name, owner = fields["name"].name(), fields["owner"].name()
-    if fields.present and ("builtin" in fields) == ("component" in fields):
-        place.wrong(Rule.FORM, "a filter has either builtin or component")
-        return FilterForm(name, owner, 0, "")
-    if "component" in fields:
-        component = fields["component"].name()
-        if "parameters" in fields:
-            fields["parameters"].wrong(Rule.UNKNOWN, "a filter that is a component has no parameters")
-        return FilterForm(name, owner, 0, f"the component {component!r} as a filter")
-    builtin = fields["builtin"].matching(lambda text: bool(_BUILTIN.fullmatch(text)), "the name of a built-in")
-    if builtin != MAX_BYTES_FILTER:
-        return FilterForm(name, owner, 0, f"the built-in filter {builtin!r}" if builtin else "")
-    if "parameters" not in fields:
-        place.problems.add(Rule.MISSING, f"{place.pointer}/parameters", "the member is missing")
-        return FilterForm(name, owner, 0, "")
-    max_bytes = _size(fields["parameters"].members(required=("max_bytes",))["max_bytes"])
-    return FilterForm(name, owner, max_bytes, "")
 
 
 def read_output(place: Place) -> Output | None:

@@ -11,11 +11,12 @@ each, so that a manifest of any size that fits the format is decided in time lin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from types import MappingProxyType
 
+from .filters import FILTERED_PORT, UNFILTERED_PORT, ByComponent
 from .model import Channel, ChannelKind, Component, DataItem, DataRef, Limits, Manifest, Output, PortRef, Profile
 
 Edge = tuple[str, str]
@@ -71,10 +72,14 @@ class Flow:
 
     Attributes:
         nodes: In topological order; of those that could run next, the one with the least name.
+        filter_nodes: For each output that has any, the nodes of the components that filter it, in their order. They
+            run after all others, one for each output, and each is reached by what reaches the output.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        nodes = group(manifest.components, manifest.channels, manifest.outputs)
+        filtering = {found.kind.component for found in manifest.filters if isinstance(found.kind, ByComponent)}
+        in_graph = [component for component in manifest.components if component.name not in filtering]
+        nodes = group(in_graph, manifest.channels, manifest.outputs)
         order, _ = in_order([node.name for node in nodes], node_edges(nodes))
         by_name = {node.name: node for node in nodes}
         self.nodes = tuple(by_name[name] for name in order)
@@ -82,9 +87,16 @@ class Flow:
         self._outputs = manifest.outputs
         self._labels = labels(self.nodes, manifest.data)
         self._reach = reach(self.nodes, manifest.data, manifest.outputs)
+        node_of = {output.name: node.name for node in self.nodes for output in node.outputs}
+        chains = {output.name: tuple(_filter_nodes(manifest, output)) for output in manifest.outputs}
+        self.filter_nodes: Mapping[str, tuple[Node, ...]] = MappingProxyType(
+            {name: chain for name, chain in chains.items() if chain}
+        )
+        for name, chain in self.filter_nodes.items():
+            self._labels |= dict.fromkeys((node.name for node in chain), self._labels[node_of[name]])
 
     def items_reaching(self, node: str) -> tuple[DataItem, ...]:
-        """Return every data item that can reach the node of that name: its label."""
+        """Return every data item that can reach the node of that name, a filter's or another: its label."""
         return tuple(item for bit, item in enumerate(self._items) if self._labels[node] >> bit & 1)
 
     def outputs_reached_by(self, item: str) -> tuple[Output, ...]:
@@ -100,7 +112,7 @@ class Flow:
 
 
 def nodes(manifest: Manifest) -> tuple[Node, ...]:
-    """Return the nodes of a manifest in the order they run."""
+    """Return the nodes of a manifest in the order they run; those of filters are not among them."""
     return Flow(manifest).nodes
 
 
@@ -211,6 +223,31 @@ def reach(ordered: Iterable[Node], data: Iterable[DataItem], outputs: Iterable[O
             else:
                 of_node[node_of[source.component]] |= of_node[node.name]
     return of_item
+
+
+def filter_node_name(output: str, filter_name: str) -> str:
+    """Return the name of the node that runs a filter for an output; no other node can have it."""
+    return f"{output}/{filter_name}"
+
+
+def _filter_nodes(manifest: Manifest, output: Output) -> Iterator[Node]:
+    """Yield a node for each filter of an output that is a component: one port in, one port out, nothing else."""
+    source = output.source
+    for name in output.filters:
+        kind = manifest.filter(name).kind
+        if not isinstance(kind, ByComponent):
+            continue
+        unfiltered = PortRef(component=kind.component, port=UNFILTERED_PORT)
+        filtered = PortRef(component=kind.component, port=FILTERED_PORT)
+        yield Node(
+            name=filter_node_name(output.name, name),
+            members=(manifest.component(kind.component),),
+            calls=(),
+            inputs=(Channel(source=source, target=unfiltered, kind=ChannelKind.FILE, max_bytes=output.max_bytes),),
+            channels=(),
+            outputs=(replace(output, source=filtered),),
+        )
+        source = filtered
 
 
 def _joined(components: Iterable[Component], channels: Iterable[Channel]) -> dict[str, str]:

@@ -17,10 +17,12 @@ from typing import Final, TypeAlias, TypeVar
 
 from twocvm_verifier.framing import manifest_hash
 
+from .filters import Budget, Filter
 from .platform import EXTERNAL_OPERATOR, Platform
 
 # Words that stand for others in manifests and reports; no participant may be called so.
 RESERVED_NAMES: Final = frozenset({EXTERNAL_OPERATOR, "host"})
+MAX_ITEM_BYTES: Final = 2**40
 
 
 class Profile(StrEnum):
@@ -125,6 +127,7 @@ class DataItem:
         commitment: What the released item must commit to (32 bytes), or None where the owner may release any bytes.
         must_pass: Filters that stand on every path from it to an output.
         must_not_reach: Participants that receive no output it can reach.
+        budget: What all outputs it can reach may tell of it, each through noise; None where none is stated.
     """
 
     name: str
@@ -134,6 +137,7 @@ class DataItem:
     commitment: bytes | None
     must_pass: tuple[str, ...]
     must_not_reach: tuple[str, ...]
+    budget: Budget | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,21 +187,6 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Something that an output must pass before anyone gets it.
-
-    Attributes:
-        name: Unique among filters.
-        owner: The participant that asks for it.
-        max_bytes: For the built-in `max_bytes`, the only one of this version: a longer output is refused.
-    """
-
-    name: str
-    owner: str
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """One result and who gets it.
 
@@ -205,7 +194,7 @@ class Output:
         name: Unique among outputs.
         source: The port that it is taken from.
         recipients: The participants that get it, at least one, sorted.
-        max_bytes: A longer output is a failure of the run.
+        max_bytes: A longer output is a failure of the run, before, between and after its filters.
         filters: Names of filters, applied in this order.
     """
 

@@ -3,7 +3,7 @@
 1. The bytes are strict JSON in canonical form.
 2. Every member has its form; nothing else is there.
 3. Names, references, imports and ports resolve.
-4. Nodes, flow and limits hold, on all paths.
+4. Nodes, flow, limits and filters hold, on all paths.
 
 Steps 2 to 4 note their problems together. Whether this version can also *run* the manifest is `support.py`.
 """
@@ -16,17 +16,19 @@ from twocvm_verifier.errors import MalformedError, UnsupportedError
 from twocvm_verifier.strictjson import parse_canonical
 
 from .draft import Draft
+from .filter_form import read_filter
+from .filter_rules import find_filter_problems
+from .filters import Filter
 from .flow import find_flow_problems
 from .form import (
     read_channel,
     read_component,
-    read_filter,
     read_item,
     read_output,
     read_participant,
     read_rules,
 )
-from .model import Filter, Manifest
+from .model import Manifest
 from .place import NO_TIME, Members, Place
 from .platform_form import read_platform
 from .problems import ManifestError, Problem, Problems, Rule
@@ -66,6 +68,7 @@ def parse_manifest(raw: bytes) -> Manifest:
     draft = _read_draft(fields)
     find_reference_problems(draft, problems)
     find_flow_problems(draft, problems)
+    find_filter_problems(draft, problems)
     manifest = _manifest(raw, fields, draft)
     problems.refuse()
     for found in draft.filters:
@@ -111,7 +114,11 @@ def _manifest(raw: bytes, fields: Members, draft: Draft) -> Manifest:
         components=draft.components,
         data=draft.data,
         channels=tuple(channel for channel in draft.channels if channel is not None),
-        filters=tuple(Filter(name=found.name, owner=found.owner, max_bytes=found.max_bytes) for found in draft.filters),
+        filters=tuple(
+            Filter(name=found.name, owner=found.owner, kind=found.kind)
+            for found in draft.filters
+            if found.kind is not None
+        ),
         outputs=tuple(output for output in draft.outputs if output is not None),
         rules=draft.rules,
         references=fields.optional(

@@ -40,6 +40,8 @@ class Rule(StrEnum):
     MUST_PASS = "must-pass"  # noqa: S105 - the name of a rule, not a secret
     MUST_NOT_REACH = "must-not-reach"
     LIMIT = "limit"
+    FILTER = "filter"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

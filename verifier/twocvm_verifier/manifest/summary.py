@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from twocvm_verifier.clock import format_time
 
+from .filter_words import describe
 from .graph import Flow, Node
 from .model import Channel, DataItem, DataRef, Manifest, Output, ParticipantEntry
 from .platform import GUEST_POLICY_BITS, PLATFORM_INFO_BITS, BitDemand, Platform
@@ -135,7 +136,7 @@ def _rules(manifest: Manifest) -> Iterator[str]:
     seed = f", seed {rules.seed.hex()}" if rules.seed else ""
     yield f"clock {rules.clock}, random {rules.random}{seed}"
     for found in manifest.filters:
-        yield f"filter {found.name}, of {found.owner}: {_size(found.max_bytes)}"
+        yield f"filter {found.name}, of {found.owner}: {describe(found.kind)}"
     for reference in manifest.references:
         yield f"refers to {_quoted(reference)}, which means nothing here"
 
