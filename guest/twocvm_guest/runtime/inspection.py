@@ -3,8 +3,9 @@
 The component is read by a throw-away worker here too. The description that comes back is text of a stranger's, held to
 the strict form of all JSON from outside, and is for showing; admission itself never rests on it.
 
->>> differences({"imports": {"wasi:cli/exit@0.2.0": {}}, "exports": {}}, imports=(), exports=("run",), entry="run")[0]
-Difference(code='COMPONENT_IMPORTS', detail="imports 'wasi:cli/exit@0.2.0', which the manifest does not list")
+>>> described = {"imports": {"wasi:cli/exit@0.2.0": {}}, "exports": {}}
+>>> differences(described, imports=(), exports=("run",), entry="run")[0].detail
+"imports 'wasi:cli/exit@0.2.0', which the manifest does not list"
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ class Difference:
 
     Attributes:
         code: What admission would refuse it with.
-        detail: What differs, with the name of the import or export.
+        name: Of the import or export that differs.
+        detail: What differs.
     """
 
     code: str
+    name: str
     detail: str
 
 
@@ -79,13 +82,13 @@ def differences(
     for code, word, listed in (("COMPONENT_IMPORTS", "imports", imports), ("COMPONENT_EXPORTS", "exports", exports)):
         own = description[word]
         found += [
-            Difference(code=code, detail=f"{word} {name!r}, which the manifest does not list")
+            Difference(code=code, name=name, detail=f"{word} {name!r}, which the manifest does not list")
             for name in sorted(own.keys() - set(listed))
         ]
         found += [
-            Difference(code=code, detail=f"{word} no {name!r}, which the manifest lists")
+            Difference(code=code, name=name, detail=f"{word} no {name!r}, which the manifest lists")
             for name in sorted(set(listed) - own.keys())
         ]
     if entry and entry not in description["exports"]:
-        found.append(Difference(code="COMPONENT_ENTRY", detail=f"has no entry {entry!r}"))
+        found.append(Difference(code="COMPONENT_ENTRY", name=entry, detail=f"has no entry {entry!r}"))
     return tuple(found)
