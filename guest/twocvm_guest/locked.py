@@ -7,6 +7,7 @@ state asks for: it starts the run, or it drops everything that participants gave
 
 from __future__ import annotations
 
+import gc
 import hmac
 import threading
 from collections.abc import Mapping
@@ -261,8 +262,11 @@ class LockedGuest:
         if starts:
             threading.Thread(target=self._run, name="run", daemon=True).start()
         if over:
-            self._vault.empty()
+            first = self._vault.empty()
             self._workers.wipe()
+            if first:
+                # Objects that refer to each other wait for the collector, and what they hold with them.
+                gc.collect()
 
     def _run(self) -> None:
         try:

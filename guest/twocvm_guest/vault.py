@@ -10,6 +10,7 @@ that the end of the process, however it comes, leaves nothing behind either.
 >>> arrival.seal().size_bytes
 5
 >>> vault.empty()
+True
 >>> vault.holds_nothing
 True
 """
@@ -138,15 +139,16 @@ class Vault:
         with self._guard:
             self._close(self._items)
 
-    def empty(self) -> None:
-        """Close everything, and let nothing in any more. Emptying twice is no mistake."""
+    def empty(self) -> bool:
+        """Close everything, and let nothing in any more; return whether this was the first time."""
         with self._guard:
-            self._emptied = True
+            first, self._emptied = not self._emptied, True
             arrivals, self._arrivals = self._arrivals, set()
             self._close(self._items)
             self._close(self._outputs)
         for arrival in arrivals:
             arrival.discard()
+        return first
 
     def _keep(self, where: dict[str, Item], what: Mapping[str, Item]) -> None:
         with self._guard:

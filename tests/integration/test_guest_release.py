@@ -11,6 +11,7 @@ import requests
 from tests.support.guest import ISOLATION, Client, LiveGuest, ScriptedWorkers, code_of, digest_field, file_of
 from tests.support.manifests import World
 from tests.support.memory_files import MemoryFiles
+from tests.support.paced import Paced
 
 from twocvm_guest.runtime.items import Item
 from twocvm_verifier import strictjson
@@ -31,29 +32,6 @@ def collecting() -> Iterator[LiveGuest]:
     with LiveGuest(WORLD) as running:
         yield running.collecting()
         running.wait_for("collecting")
-
-
-class Paced:
-    """A body that stops in its middle until it may go on, or breaks there."""
-
-    def __init__(self, content: bytes, *, breaks: bool) -> None:
-        self._content = content
-        self._breaks = breaks
-        self.half_sent = threading.Event()
-        self.may_go_on = threading.Event()
-
-    def __len__(self) -> int:
-        return len(self._content)
-
-    def __iter__(self) -> Iterator[bytes]:
-        half = len(self._content) // 2
-        yield self._content[:half]
-        self.half_sent.set()
-        if self._breaks:
-            raise ConnectionAbortedError("a test")
-        if not self.may_go_on.wait(20):
-            raise TimeoutError("a test")
-        yield self._content[half:]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ Components are the scripted one of `tests.support.actor`; each has its commands 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -46,6 +47,7 @@ def acting_world(
     items: int | None = None,
     components: int = 1,
     secret: bytes = b"",
+    wall_seconds: int = 10,
     deadline_seconds: int = 3600,
 ) -> World:
     """Return a world whose components are scripted actors in a chain; the last one writes both outputs.
@@ -57,6 +59,7 @@ def acting_world(
         items: How many data items beside the scripts.
         components: How many.
         secret: What the first item holds; its name where nothing is said.
+        wall_seconds: Of each component.
         deadline_seconds: Of the manifest.
     """
     names = [f"step-{index}" for index in range(components)]
@@ -67,6 +70,7 @@ def acting_world(
         owner = document["participants"][0]["name"]
         for component in document["components"]:
             component |= {"imports": list(ACTOR_IMPORTS), "exports": [RUN], "entry": RUN}
+            component["limits"]["wall_seconds"] = wall_seconds
         for channel in document["channels"]:
             channel["from"] = channel["from"].replace(".next", ".report")
         for name in names:
@@ -146,6 +150,14 @@ class GuestProcess:
     def side(self, world: World) -> Side:
         """Return the participants' side of a session in this guest."""
         return Side(self, world)
+
+    def memory_files(self) -> set[str]:
+        """Return the names of the memory files that the guest holds."""
+        found = set()
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(entry))
+        return {link.removeprefix("/memfd:") for link in found if link.startswith("/memfd:")}
 
     def workers(self) -> set[int]:
         """Return the processes that the guest has started, and that these have."""

@@ -23,10 +23,12 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from twocvm_guest.agent import AttestationAgent
 from twocvm_guest.agreement import MAX_PROPOSAL_BYTES
-from twocvm_guest.locked import LockedGuest
+from twocvm_guest.locked import LockedGuest, Upload
 from twocvm_guest.runtime.items import Item
 from twocvm_verifier import evidence
 from twocvm_verifier.clock import Clock
@@ -169,8 +171,8 @@ async def release(name: str, request: Request, caller: TheCaller, service: TheSe
     """Take an item of the caller's; a broken upload leaves nothing."""
     upload = caller.guest.begin_item(parse_offer(request, name), caller=caller.name)
     try:
-        async for chunk in request.stream():
-            upload.write(chunk)
+        while _take(await request.receive(), upload):
+            pass
         await _on(service.admission if upload.is_component else service.work, upload.finish)
     finally:
         upload.close()
@@ -238,6 +240,15 @@ def build_app(agent: AttestationAgent, *, clock: Clock) -> FastAPI:
 
 async def _on(executor: Executor, work: Callable[[], _T]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _take(message: Message, upload: Upload) -> bool:
+    # A function of its own, so that nobody holds a piece while the next one is waited for: it may be the last.
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    upload.write(message["body"])
+    more: bool = message["more_body"]
+    return more
 
 
 async def _chunks(item: Item) -> AsyncIterator[bytes]:

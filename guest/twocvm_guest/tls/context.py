@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # X509_V_ERR_*: what OpenSSL finds wrong with a certificate of which only the key counts: not yet or no longer valid
 # (9, 10), self-signed (18), issuer unknown (20), first signature unverified (21). Anything else is refused.
 _IGNORED_ERRORS: Final = frozenset({0, 9, 10, 18, 20, 21})
+# openssl/ssl.h, since 3.0: what was read is overwritten where it was decrypted. The bindings have no name for it.
+_OP_CLEANSE_PLAINTEXT: Final = 1 << 1
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ def server_context(identity: ServerIdentity) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     # OpenSSL still sends tickets. With neither stateless tickets nor a cache behind them they resume nothing.
-    context.set_options(SSL.OP_NO_TICKET)
+    context.set_options(SSL.OP_NO_TICKET | _OP_CLEANSE_PLAINTEXT)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
     context.use_privatekey(identity.key)

@@ -40,7 +40,22 @@ _REQUEST_LINE_OVERHEAD_BYTES: Final = len("  HTTP/1.1\r\n\r\n")
 
 
 class GuestHttp(H11Protocol):
-    """uvicorn's protocol, with our own answer to what is not HTTP."""
+    """uvicorn's protocol, with our own answer to what is not HTTP, and without a memory of requests."""
+
+    def on_response_complete(self) -> None:
+        """Forget the request that has its answer."""
+        if self.conn.their_state is h11.DONE:
+            self._forget_request()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application, and forget the request."""
+        super().connection_lost(exc)
+        self._forget_request()
+
+    def _forget_request(self) -> None:
+        # Its headers say of an item what only the item's owner may know. The next request sets all three anew.
+        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, and end the connection; `msg` is uvicorn's and is not repeated."""
