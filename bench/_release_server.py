@@ -1,8 +1,8 @@
 """The two servers of `release`, each in a process of its own: the guest's own service, over two kinds of TLS.
 
-`python -m bench._release_server ratls|own FOLDER` writes one JSON line, and serves until it is killed. The session has
-its roster, and waits for one item of `SIZE_BYTES` whose announced digest no content has: so every upload is read,
-hashed and written to its end, is refused then, and can be repeated.
+`python -m bench._release_server ratls|own FOLDER [BYTES]` writes one JSON line, and serves until it is killed. The
+session has its roster, and waits for one item of `SIZE_BYTES`, or of that many, whose announced digest no content has:
+so every upload is read, hashed and written to its end, is refused then, and can be repeated.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tests.support.guest import ISOLATION, ScriptedWorkers, SteeredClock
 from tests.support.manifests import MEASUREMENT, World
 
 from twocvm_guest.agent import AttestationAgent
+from twocvm_guest.heap import keep_freed_memory
 from twocvm_guest.platforms.simulated import SimulatedPlatform
 from twocvm_guest.service.app import build_app
 from twocvm_guest.tls import Limits, PeerConnection, run
@@ -27,24 +28,24 @@ ITEM, OWNER = "records-a", "hospital-a"
 SALT, DIGEST = bytes([1]) * 32, bytes([2]) * 32
 
 
-def world() -> World:
+def world(size_bytes: int = SIZE_BYTES) -> World:
     """Return the world of both servers."""
 
     def large(document: dict) -> None:
-        document["data"][0]["max_bytes"] = SIZE_BYTES
-        document["channels"][0]["max_bytes"] = SIZE_BYTES
+        document["data"][0]["max_bytes"] = size_bytes
+        document["channels"][0]["max_bytes"] = size_bytes
 
     return World(edit=large)
 
 
-def collecting(agent: AttestationAgent) -> PeerConnection:
+def collecting(agent: AttestationAgent, size_bytes: int) -> PeerConnection:
     """Bring a guest to where it takes the item, and return a connection of its owner."""
-    played = world()
+    played = world(size_bytes)
     manifest = strictjson.parse(played.raw, document="manifest", max_bytes=1 << 20)
     consents = [consent.to_json() for consent in played.consents()]
     agent.lock(strictjson.canonical({"manifest": manifest, "consents": consents}), peer=connection(agent, played))
     peer = connection(agent, played)
-    commitment = framing.item_commitment(salt=SALT, size_bytes=SIZE_BYTES, sha256=DIGEST)
+    commitment = framing.item_commitment(salt=SALT, size_bytes=size_bytes, sha256=DIGEST)
     for name in played.names:
         items = played.commitments(name)
         go = played.go(
@@ -67,8 +68,9 @@ def connection(agent: AttestationAgent, played: World) -> PeerConnection:
     )
 
 
-def serve(kind: str, folder: Path) -> None:
+def serve(kind: str, folder: Path, size_bytes: int) -> None:
     """Serve."""
+    keep_freed_memory()
     platform = SimulatedPlatform(chip(), host_data=bytes(32), measurement=MEASUREMENT, latency_seconds=0.0)
     clock = SteeredClock()
     agent = AttestationAgent(
@@ -78,7 +80,7 @@ def serve(kind: str, folder: Path) -> None:
         clock=clock,
         limits=Limits(),
     )
-    peer = collecting(agent)
+    peer = collecting(agent, size_bytes)
     app = build_app(agent, clock=clock)
     if kind == "ratls":
         root = platform.root_pem.decode()
@@ -98,4 +100,4 @@ def serve(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]))
+    serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else SIZE_BYTES)

@@ -122,6 +122,7 @@ def _launch(manifest: Path | None, latency_seconds: float) -> SimulatedPlatform:
 def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputForm, quiet: bool) -> None:
     from twocvm_verifier.clock import SystemClock
 
+    from .heap import keep_freed_memory
     from .runtime.isolation import probe
     from .runtime.protect import keep_to_itself
     from .runtime.supervisor import Runtime
@@ -130,6 +131,7 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
 
     keep_silent()
     keep_to_itself()
+    keep_freed_memory()
     isolation = probe()
     running = Guest(
         attester=attester,
