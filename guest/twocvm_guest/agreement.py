@@ -17,8 +17,6 @@ from twocvm_verifier.manifest.roster import Consents, parse_statements, verify_c
 from twocvm_verifier.manifest.statements import Consent
 from twocvm_verifier.strictjson import Json
 
-from .runtime.supervisor import require_supported
-
 # A manifest has at most 1 MiB; a consent has some 400 bytes, and a participant's entry of the manifest no fewer.
 MAX_PROPOSAL_BYTES: Final = 3 * 1024 * 1024
 
@@ -88,9 +86,7 @@ def verify_proposal(proposal: Proposal) -> Agreement:
     Raises:
         MalformedError: The manifest or a consent breaks its format.
         VerificationError: A participant's consent is missing, doubled, not authentic, or for another manifest.
-        UnsupportedError: The manifest asks for what this guest cannot give.
     """
     manifest = parse_manifest(proposal.manifest)
     consents = verify_consents(parse_statements(Consent, proposal.consents, pointer="/consents"), manifest)
-    require_supported(manifest)
     return Agreement(manifest=manifest, consents=consents, raw=proposal.raw)

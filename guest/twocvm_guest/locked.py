@@ -24,7 +24,7 @@ from twocvm_verifier.strictjson import Json
 from .attestation import signed_receipt
 from .platforms.attester import Attester
 from .runtime.items import Chunk, Item
-from .runtime.supervisor import RunResult
+from .runtime.run import RunResult
 from .session.filters import pass_filters
 from .session.intake import Offer
 from .session.machine import State

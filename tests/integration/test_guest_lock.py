@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from tests.support.guest import Client, LiveGuest, ScriptedWorkers, code_of
-from tests.support.manifests import Document, World, broken_at
+from tests.support.manifests import World, broken_at
 
 from twocvm_guest.agreement import MAX_PROPOSAL_BYTES
 from twocvm_guest.locked import Workers
@@ -175,17 +175,6 @@ def test_large_body_is_refused_unread(unlocked: LiveGuest) -> None:
     """A body over the limit is refused by what it announces, before it has come."""
     body = bytes(MAX_PROPOSAL_BYTES + 1)
     assert refused(unlocked, lambda client: client.request("PUT", "/v1/manifest", data=body)) == "BODY_TOO_LARGE"
-
-
-def test_what_a_guest_cannot_give_is_refused_at_the_lock() -> None:
-    """A manifest with a window, which this guest has not, is refused before it is in force."""
-
-    def with_window(document: Document) -> None:
-        document["channels"][0]["kind"] = "window"
-
-    with LiveGuest(World(edit=with_window)) as guest, guest.connect(unlocked_ok=True) as client:
-        assert code_of(client.put_manifest()) == "UNSUPPORTED_CHANNEL"
-        assert client.state() == "unlocked"
 
 
 def test_guest_that_is_born_locked_takes_no_other_manifest() -> None:

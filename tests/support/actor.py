@@ -22,7 +22,8 @@ from tests.support.manifests import Document, World
 
 from twocvm_guest.runtime.isolation import IsolationReport, probe
 from twocvm_guest.runtime.items import Item, ItemWriter
-from twocvm_guest.runtime.supervisor import RunResult, Runtime
+from twocvm_guest.runtime.run import RunResult
+from twocvm_guest.runtime.supervisor import Runtime
 from twocvm_verifier.manifest import Manifest
 
 COMPONENTS: Final = Path(__file__).parents[1] / "vectors" / "components"

@@ -31,7 +31,7 @@ from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.simulated import SimulatedPlatform
 from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport
 from twocvm_guest.runtime.items import Item, ItemWriter
-from twocvm_guest.runtime.supervisor import RunResult
+from twocvm_guest.runtime.run import RunResult
 from twocvm_guest.serve import Guest
 from twocvm_guest.tls import Limits
 from twocvm_sdk.connection import AttestedConnection, Timeouts, TlsIdentity

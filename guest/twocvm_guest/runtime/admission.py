@@ -10,16 +10,19 @@ import is the manifest's own rule (`twocvm_verifier.manifest.profiles`): a manif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from wasmtime import Engine, Store, WasiConfig, WasmtimeError
 from wasmtime.component import Component, ComponentInstanceType, FuncType, Linker, ResultType
 
-from .messages import Job, Outcome
+from .describe import members_of
+from .messages import Job, Member, Outcome
 
 # What the engine says when a component is linked and could be instantiated, but for the store's limit of 0 instances.
 _STOPPED: Final = "resource limit exceeded: instance count"
+# What stands behind `docs/spec/window.md`; the linker would let functions of Python have any type.
+_WINDOWS: Final = {"size": "func(port: string) -> u64", "place": "func(port: string, address: u32)"}
 
 
 def compile_component(engine: Engine, raw: bytes) -> Component | None:
@@ -37,13 +40,14 @@ def judge(engine: Engine, component: Component, job: Job) -> Outcome:
     """Return DONE where the component's imports, exports and entry are the job's, else what is not."""
     imports = component.type.imports(engine)
     exports = component.type.exports(engine)
-    if set(imports) != set(job.imports):
+    (member,) = job.members
+    if set(imports) != {*member.imports, *(name for name, _ in member.calls)}:
         return Outcome.IMPORTS
     if set(exports) != set(job.exports):
         return Outcome.EXPORTS
-    if not _links(engine, component):
+    if not links(engine, component, job.members) or not _asks_rightly(engine, imports, member):
         return Outcome.TYPES
-    return Outcome.DONE if is_entry(engine, exports, job.entry) else Outcome.ENTRY
+    return Outcome.DONE if not job.entry or is_entry(engine, exports, job.entry) else Outcome.ENTRY
 
 
 def is_entry(engine: Engine, exports: Mapping[str, object], entry: str) -> bool:
@@ -58,9 +62,22 @@ def is_entry(engine: Engine, exports: Mapping[str, object], entry: str) -> bool:
     return result is None or (isinstance(result, ResultType) and result.ok is None and result.err is None)
 
 
-def _links(engine: Engine, component: Component) -> bool:
+def links(engine: Engine, component: Component, members: Sequence[Member]) -> bool:
+    """Return whether everything that the component imports of the engine's own has the type that it has there.
+
+    Args:
+        engine: That compiled it.
+        component: One member by itself, or the composite of several.
+        members: What it consists of; what one of them calls is nothing of the engine's.
+    """
     linker = Linker(engine)
     linker.add_wasip2()
+    if any(member.asks_windows for member in members):
+        from . import windows
+
+        windows.define(linker, members, windows.Memories())
+    if len(members) == 1 and members[0].calls:
+        linker.define_unknown_imports_as_traps(component)
     store = Store(engine)
     store.set_limits(instances=0)
     store.set_wasi(WasiConfig())
@@ -70,3 +87,9 @@ def _links(engine: Engine, component: Component) -> bool:
         return str(error).startswith(_STOPPED)
     # Nothing in it to instantiate, so nothing has run.
     return True
+
+
+def _asks_rightly(engine: Engine, imports: Mapping[str, object], member: Member) -> bool:
+    """Return whether the component knows windows by the types that they have."""
+    kind = getattr(imports.get(member.asks_windows), "ty", None)
+    return kind is None or members_of(engine, member.asks_windows, kind).items() <= _WINDOWS.items()

@@ -30,8 +30,8 @@ def describe(engine: Engine, component: Component) -> Description:
     """
     kinds = component.type
     return {
-        "imports": {name: _members(engine, name, extern.ty) for name, extern in kinds.imports(engine).items()},
-        "exports": {name: _members(engine, name, extern.ty) for name, extern in kinds.exports(engine).items()},
+        "imports": {name: members_of(engine, name, extern.ty) for name, extern in kinds.imports(engine).items()},
+        "exports": {name: members_of(engine, name, extern.ty) for name, extern in kinds.exports(engine).items()},
     }
 
 
@@ -43,7 +43,8 @@ class _Names:
         self.types: dict[str, str] = {}
 
 
-def _members(engine: Engine, name: str, kind: object) -> dict[str, str]:
+def members_of(engine: Engine, name: str, kind: object) -> dict[str, str]:
+    """Return what an import or export consists of; see `describe`."""
     names = _Names()
     if not isinstance(kind, ComponentInstanceType):
         return {name: _item(kind, names)}
@@ -93,16 +94,17 @@ def _spelled_out(kind: object, names: _Names) -> str:
             cases = (name if case is None else f"{name}({of(case)})" for name, case in kind.cases)
             return "variant { " + ", ".join(cases) + " }"
         case EnumType() | FlagsType():
-            return f"{_word(kind)} {{ {', '.join(kind.names)} }}"
+            return f"{word_of(kind)} {{ {', '.join(kind.names)} }}"
         case OwnType():
             return _resource(kind.ty, names)
         case BorrowType():
             return f"borrow<{_resource(kind.ty, names)}>"
         case _:
-            return _word(kind)
+            return word_of(kind)
 
 
-def _word(kind: object) -> str:
+def word_of(kind: object) -> str:
+    """Return WIT's word for a type that has no parts, or for the kind of one that has."""
     # The classes are named as WIT names the types; only a core module has no name in WIT.
     return type(kind).__name__.removesuffix("Type").lower()
 

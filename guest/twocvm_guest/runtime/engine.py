@@ -10,7 +10,7 @@ Runs in workers only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from wasmtime import Config, Engine, ExitTrap, Store, WasiConfig, WasmtimeError, _ffi
@@ -21,6 +21,7 @@ from .folders import Folders
 from .messages import Job, Outcome
 
 if TYPE_CHECKING:
+    from .windows import Memories
     from .witness import Witness
 
 # The stack of WebAssembly code, well inside the 8 MiB of the main thread that it runs on.
@@ -39,8 +40,13 @@ _SWITCHED_OFF: Final = (
 )
 
 
-def make_engine(*, counts_fuel: bool) -> Engine:
-    """Return an engine; `counts_fuel` must be the same for compiling and running."""
+def make_engine(*, counts_fuel: bool, memories: Memories | None = None) -> Engine:
+    """Return an engine.
+
+    Args:
+        counts_fuel: The same for compiling and running.
+        memories: Where linear memories are made, if the engine is not to make them itself.
+    """
     config = Config()
     for name in _SWITCHED_OFF:
         setattr(config, name, False)
@@ -49,8 +55,11 @@ def make_engine(*, counts_fuel: bool) -> Engine:
     config.cranelift_opt_level = "speed"
     config.wasm_simd = True
     config.wasm_relaxed_simd_deterministic = True
+    config.cranelift_nan_canonicalization = True
     config.max_wasm_stack = STACK_BYTES
     config.consume_fuel = counts_fuel
+    if memories:
+        memories.install(config)
     return Engine(config)
 
 
@@ -66,7 +75,9 @@ def load(engine: Engine, compiled: bytes) -> Component:
         raise ValueError("not a compiled component of this engine") from error
 
 
-def run(engine: Engine, component: Component, job: Job, folders: Folders, figures: int) -> Outcome:
+def run(
+    engine: Engine, component: Component, job: Job, folders: Folders, figures: int, memories: Memories | None = None
+) -> Outcome:
     """Instantiate the component, call its entry, and say how that ended.
 
     Args:
@@ -75,16 +86,18 @@ def run(engine: Engine, component: Component, job: Job, folders: Folders, figure
         job: Limits, entry and what stands behind clock and random.
         folders: The only files there are.
         figures: `/proc/self/statm`, open.
+        memories: What makes the engine's memories, where a member has windows.
     """
     store = Store(engine)
-    store.set_limits(job.memory_bytes, TABLE_ELEMENTS, INSTANCES, TABLES, memory.MEMORIES)
+    count = len(job.members)
+    store.set_limits(job.memory_bytes, TABLE_ELEMENTS, INSTANCES * count, TABLES * count, memory.MEMORIES * count)
     if job.fuel:
         store.set_fuel(job.fuel)
     wasi = _wasi(folders)
     witness = _witness(job, wasi) if job.witness else None
     store.set_wasi(wasi)
     before = memory.usage(figures)
-    outcome, cause = _ending(engine, store, component, job)
+    outcome, cause = _ending(store, component, job, _linker(engine, job, memories))
     now = memory.usage(figures)
     if witness:
         fuel = job.fuel - store.get_fuel() if job.fuel else 0
@@ -94,10 +107,9 @@ def run(engine: Engine, component: Component, job: Job, folders: Folders, figure
     return outcome
 
 
-def _ending(engine: Engine, store: Store, component: Component, job: Job) -> tuple[Outcome, WasmtimeError | None]:
+def _ending(store: Store, component: Component, job: Job, linker: Linker) -> tuple[Outcome, WasmtimeError | None]:
     """Return how the component ended, and what the engine raised, if it did."""
     try:
-        linker = _linker(engine, job)
         succeeded = _succeeded(_call(store, linker.instantiate(store, component), job.entry))
         return (Outcome.DONE if succeeded else Outcome.EXIT), None
     except ExitTrap as ending:
@@ -124,9 +136,10 @@ def _wasi(folders: Folders) -> WasiConfig:
     return wasi
 
 
-def _linker(engine: Engine, job: Job) -> Linker:
+def _linker(engine: Engine, job: Job, memories: Memories | None) -> Linker:
     linker = Linker(engine)
-    if any(name.startswith("wasi:") for name in job.imports):
+    imports = [name for member in job.members for name in member.imports]
+    if any(name.startswith("wasi:") for name in imports):
         linker.allow_shadowing = True
         linker.add_wasip2()
     functions = _clocks(coarse=job.coarse_clock)
@@ -134,14 +147,18 @@ def _linker(engine: Engine, job: Job) -> Linker:
         functions |= _seeded(bytes.fromhex(job.seed))
     # Under the very name that the component imports, which stands before any other version of the interface.
     with linker.root() as root:
-        for name in job.imports:
+        for name in imports:
             if own := functions.get(name.partition("@")[0]):
                 with root.add_instance(name) as instance:
                     _define(instance, own)
+    if memories:
+        from . import windows
+
+        windows.define(linker, job.members, memories)
     return linker
 
 
-def _define(instance: LinkerInstance, functions: dict[str, Callable[..., object]]) -> None:
+def _define(instance: LinkerInstance, functions: Mapping[str, Callable[..., object]]) -> None:
     for name, function in functions.items():
         instance.add_func(name, function)
 

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from twocvm_verifier.errors import ComponentError, MalformedError
 from twocvm_verifier.manifest import Component
-from twocvm_verifier.manifest.profiles import allows
+from twocvm_verifier.manifest.graph import Node
+from twocvm_verifier.manifest.profiles import WINDOWS_INTERFACE, allows
 
 from .isolation import IsolationReport, new_uid, worker_folder
 from .items import Item, memory_file, seal
 from .live import Live
-from .messages import Job, Outcome, Work
+from .members import members_of
+from .messages import Job, Member, Outcome, Work
 from .process import WorkerError
 
 MAX_COMPONENT_BYTES: Final = 64 << 20
@@ -41,6 +45,7 @@ _CODES: Final = {
     Outcome.EXPORTS: "COMPONENT_EXPORTS",
     Outcome.TYPES: "COMPONENT_TYPES",
     Outcome.ENTRY: "COMPONENT_ENTRY",
+    Outcome.CALLS: "COMPONENT_CALLS",
     Outcome.ISOLATION: "NODE_ISOLATION",
     Outcome.INTERNAL: "COMPONENT_UNJUDGED",
 }
@@ -67,12 +72,15 @@ def refuse_by_its_looks(item: Item) -> None:
     raise MalformedError("component", item.name, "does not begin as a component does")
 
 
-def admit(component: Component, item: Item, *, live: Live, isolation: IsolationReport) -> Item:
+def admit(
+    component: Component, item: Item, *, calls: tuple[str, ...] = (), live: Live, isolation: IsolationReport
+) -> Item:
     """Return the compiled form of a component that is what the manifest says; the caller closes it.
 
     Args:
         component: The manifest's entry.
         item: The bytes that its owner released.
+        calls: Its imports that other components answer; their types are compared when the node is composed.
         live: Where the worker is counted.
         isolation: What the worker must have.
 
@@ -84,31 +92,69 @@ def admit(component: Component, item: Item, *, live: Live, isolation: IsolationR
     if item.sha256 != component.sha256:
         raise _refusal("COMPONENT_DIGEST", component.name, f"got SHA-256 {item.sha256.hex()}")
     refuse_by_its_looks(item)
-    if foreign := [name for name in component.imports if not allows(component.profile, name)]:
+    if foreign := [name for name in component.imports if name not in calls and not allows(component.profile, name)]:
         raise _refusal("COMPONENT_PROFILE", component.name, f"{foreign[0]} is not for profile {component.profile}")
-    compiled = memory_file(f"{component.name} compiled")
-    try:
-        outcome = work_on(
-            item,
-            Work.ADMIT,
-            result=compiled,
-            live=live,
-            isolation=isolation,
-            component=component,
+    with contextlib.closing(item.duplicate(item.name)) as own:
+        member = Member(
+            imports=tuple(name for name in component.imports if name not in calls),
+            calls=tuple((name, 0) for name in calls),
+            asks_windows=WINDOWS_INTERFACE if WINDOWS_INTERFACE in component.imports else "",
         )
+        job = Job(
+            work=Work.ADMIT,
+            component=own.fd,
+            entry=component.entry,
+            exports=component.exports,
+            members=(member,),
+            fuel=component.limits.fuel or 0,
+        )
+        return _compiled(job, component.name, live=live, isolation=isolation)
+
+
+def compose(node: Node, items: Mapping[str, Item], *, live: Live, isolation: IsolationReport) -> Item:
+    """Return the compiled form of a node of several components; the caller closes it.
+
+    Args:
+        node: As the manifest has it.
+        items: The bytes of each member, admitted by itself; they stay the caller's, and nobody closes them meanwhile.
+        live: Where the worker is counted.
+        isolation: What the worker must have.
+
+    Raises:
+        ComponentError: COMPONENT_CALLS where one does not give what another takes of it.
+        EndedError: The runtime was wiped.
+    """
+    job = Job(
+        work=Work.COMPOSE,
+        entry=node.entry.entry,
+        members=members_of(node, components=items),
+        fuel=node.limits.fuel or 0,
+    )
+    return _compiled(job, node.name, live=live, isolation=isolation)
+
+
+def _compiled(job: Job, name: str, *, live: Live, isolation: IsolationReport) -> Item:
+    """Have a job done that leaves a compiled form, and seal it."""
+    compiled = memory_file(f"{name} compiled")
+    try:
+        outcome = work_on(replace(job, result=compiled), name, live=live, isolation=isolation)
         if outcome is not Outcome.DONE:
-            raise refusal_of(outcome, component.name)
+            raise refusal_of(outcome, name)
         seal(compiled)
+        return Item(name=name, size_bytes=os.fstat(compiled).st_size, sha256=b"", fd=compiled)
     except BaseException:
         os.close(compiled)
         raise
-    return Item(name=component.name, size_bytes=os.fstat(compiled).st_size, sha256=item.sha256, fd=compiled)
 
 
-def work_on(
-    item: Item, work: Work, *, result: int, live: Live, isolation: IsolationReport, component: Component | None
-) -> Outcome:
-    """Have a throw-away worker compile `item` and do `work`; return what it says.
+def work_on(job: Job, name: str, *, live: Live, isolation: IsolationReport) -> Outcome:
+    """Have a throw-away worker do what needs a compiler; return what it says.
+
+    Args:
+        job: What is to be done on which bytes; the worker's limits and identity are put in here.
+        name: Whose bytes those are.
+        live: Where the worker is counted.
+        isolation: What the worker must have.
 
     Raises:
         ComponentError: COMPONENT_UNJUDGED where it took too much or ended otherwise; NODE_ISOLATION where the worker
@@ -116,33 +162,27 @@ def work_on(
         EndedError: The runtime was wiped.
     """
     uid = new_uid()
-    with contextlib.closing(item.duplicate(item.name)) as own, worker_folder(isolation, uid) as scratch:
-        job = Job(
-            work=work,
+    with worker_folder(isolation, uid) as scratch:
+        limited = replace(
+            job,
             uid=uid,
             scratch=scratch,
             promised=isolation.promised,
-            keep=(own.fd, result),
+            keep=tuple({job.component, job.result, *(member.component for member in job.members)} - {-1}),
             address_space_bytes=_ADDRESS_SPACE_BYTES,
             data_bytes=ADMISSION_BYTES,
             file_bytes=MAX_COMPILED_BYTES,
             cpu_seconds=ADMISSION_SECONDS * (os.cpu_count() or 1),
-            component=own.fd,
-            result=result,
-            entry=component.entry if component else "",
-            imports=component.imports if component else (),
-            exports=component.exports if component else (),
-            fuel=(component.limits.fuel or 0) if component else 0,
         )
-        with live.start(job) as worker:
+        with live.start(limited) as worker:
             try:
                 worker.shut_in()
             except WorkerError as error:
-                raise _refusal("NODE_ISOLATION", item.name, str(error)) from error
+                raise _refusal("NODE_ISOLATION", name, str(error)) from error
             try:
                 return worker.go_on(seconds=ADMISSION_SECONDS)
             except WorkerError as error:
-                raise _refusal("COMPONENT_UNJUDGED", item.name, str(error)) from error
+                raise _refusal("COMPONENT_UNJUDGED", name, str(error)) from error
 
 
 def refusal_of(outcome: Outcome, name: str) -> ComponentError | MalformedError:

@@ -23,7 +23,7 @@ from .gate import refusal_of, refuse_by_its_looks, work_on
 from .isolation import IsolationReport
 from .items import Item, memory_file
 from .live import Live
-from .messages import Outcome, Work
+from .messages import Job, Outcome, Work
 
 MAX_DESCRIPTION_BYTES: Final = 1 << 20
 
@@ -56,7 +56,8 @@ def inspect(item: Item, *, isolation: IsolationReport) -> Description:
     refuse_by_its_looks(item)
     result = memory_file("description")
     try:
-        outcome = work_on(item, Work.INSPECT, result=result, live=Live(), isolation=isolation, component=None)
+        job = Job(work=Work.INSPECT, component=item.fd, result=result)
+        outcome = work_on(job, item.name, live=Live(), isolation=isolation)
         if outcome is not Outcome.DONE:
             raise refusal_of(outcome, item.name)
         raw = os.pread(result, MAX_DESCRIPTION_BYTES + 1, 0)

@@ -29,6 +29,7 @@ class Work(enum.Enum):
 
     PROBE = "probe"
     ADMIT = "admit"
+    COMPOSE = "compose"
     INSPECT = "inspect"
     RUN = "run"
 
@@ -43,6 +44,7 @@ class Outcome(enum.Enum):
     EXPORTS = 3
     TYPES = 4
     ENTRY = 5
+    CALLS = 6
     # A run.
     TRAPPED = 16
     STACK = 17
@@ -52,6 +54,27 @@ class Outcome(enum.Enum):
     # Ours.
     ISOLATION = 32
     INTERNAL = 33
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One component of a node, as the node's workers see it.
+
+    Attributes:
+        imports: What it is given by the runtime, and nothing else.
+        calls: What it is given by other members: the import, and the number of the member that exports it.
+        asks_windows: The one of its imports that windows are behind; empty where it has none.
+        windows: Port, descriptor and size in bytes of each item that it can have laid over its memory.
+        has_entry: Whether it is the one whose entry is called.
+        component: Descriptor of its bytes, where they are to be composed.
+    """
+
+    imports: tuple[str, ...] = ()
+    calls: tuple[tuple[str, int], ...] = ()
+    asks_windows: str = ""
+    windows: tuple[tuple[str, int, int], ...] = ()
+    has_entry: bool = False
+    component: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +97,8 @@ class Job:
         outputs: The output ports.
         output_bytes: Of all outputs together.
         entry: The export that is called.
-        imports: What the component may import, and nothing else.
         exports: What it must export, and nothing else.
+        members: For admission, the one component; else all of the node, callees before their callers.
         memory_bytes: Of one linear memory; all together are bounded by `data_bytes`.
         fuel: Instructions, or 0 where they are not counted.
         coarse_clock: Whether time passes in whole seconds; else it stands still.
@@ -85,9 +108,9 @@ class Job:
     """
 
     work: Work
-    uid: int
-    scratch: str
-    promised: tuple[str, ...]
+    uid: int = -1
+    scratch: str = ""
+    promised: tuple[str, ...] = ()
     keep: tuple[int, ...] = ()
     address_space_bytes: int = 0
     data_bytes: int = 0
@@ -99,8 +122,8 @@ class Job:
     outputs: tuple[str, ...] = ()
     output_bytes: int = 0
     entry: str = ""
-    imports: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
     memory_bytes: int = 0
     fuel: int = 0
     coarse_clock: bool = False
@@ -115,10 +138,19 @@ def encode_job(job: Job) -> bytes:
 
 def parse_job(raw: bytes) -> Job:
     """Return the job of a message of the supervisor, which a worker believes."""
-    members: dict[str, Any] = json.loads(raw)
-    lists = {name: tuple(value) for name, value in members.items() if isinstance(value, list)}
-    inputs = tuple((port, fd, size) for port, fd, size in members["inputs"])
-    return Job(**members | lists | {"work": Work(members["work"]), "inputs": inputs})
+    fields: dict[str, Any] = json.loads(raw)
+    members = tuple(Member(**_tuples(member)) for member in fields["members"])
+    return Job(**_tuples(fields) | {"work": Work(fields["work"]), "members": members})
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a JSON object with each array in it, and each array in that, as a tuple."""
+    return {
+        name: tuple(tuple(each) if isinstance(each, list) else each for each in value)
+        if isinstance(value, list)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def encode_ready(reasons: dict[str, str]) -> bytes:

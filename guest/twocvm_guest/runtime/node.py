@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from twocvm_verifier.manifest import ClockRule, RandomRule, Rules
+from twocvm_verifier.manifest import ChannelKind, ClockRule, PortRef, RandomRule, Rules
 from twocvm_verifier.manifest.graph import Node
 
 from .isolation import IsolationReport, new_uid, worker_folder
 from .items import Item
 from .live import Live
+from .members import members_of
 from .messages import Job, Outcome, Work
 from .outputs import OutputError, collect, is_exceeded
 from .process import Worker, WorkerError
@@ -43,7 +44,7 @@ def run_node(
     node: Node,
     *,
     compiled: Item,
-    inputs: Mapping[str, Item],
+    inputs: Mapping[PortRef, Item],
     ports: Mapping[str, int],
     rules: Rules,
     live: Live,
@@ -53,9 +54,9 @@ def run_node(
     """Return what lies at each output port when the node has ended well; the caller closes the items.
 
     Args:
-        node: A node of one component.
+        node: One component, or several joined by calls.
         compiled: Its compiled form, from this node's own admission.
-        inputs: By input port; they stay the caller's, and nobody closes them meanwhile.
+        inputs: By where they go; they stay the caller's, and nobody closes them meanwhile.
         ports: Each output port with the most bytes that it may hold.
         rules: What stands behind clock and random.
         live: Where the worker is counted.
@@ -96,7 +97,7 @@ def _job(
     uid: int,
     scratch: str,
     compiled: Item,
-    inputs: Mapping[str, Item],
+    inputs: Mapping[PortRef, Item],
     ports: Mapping[str, int],
     rules: Rules,
     isolation: IsolationReport,
@@ -112,19 +113,26 @@ def _job(
         file_bytes=max(ports.values(), default=0) + 1,
         cpu_seconds=limits.wall_seconds * (os.cpu_count() or 1) + _START_CPU_SECONDS,
         component=compiled.fd,
-        inputs=tuple((port, item.fd, item.size_bytes) for port, item in inputs.items()),
+        inputs=tuple(_files(node, inputs)),
         outputs=tuple(ports),
         # A valid manifest's `limits.output_bytes` is at least this.
         output_bytes=sum(ports.values()),
         entry=node.entry.entry,
-        imports=node.entry.imports,
-        exports=node.entry.exports,
+        members=members_of(node, inputs=inputs),
         memory_bytes=limits.memory_bytes,
         fuel=limits.fuel or 0,
         coarse_clock=rules.clock is ClockRule.COARSE,
         seed=_seed(rules, node.name).hex(),
         witness=witness,
     )
+
+
+def _files(node: Node, inputs: Mapping[PortRef, Item]) -> Iterator[tuple[str, int, int]]:
+    """Give the inputs that are files; at most one member has any."""
+    for channel in node.inputs:
+        if channel.kind is ChannelKind.FILE:
+            item = inputs[channel.target]
+            yield channel.target.port, item.fd, item.size_bytes
 
 
 def _seed(rules: Rules, name: str) -> bytes:

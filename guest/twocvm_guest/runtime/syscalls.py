@@ -38,6 +38,9 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
+MAP_FIXED: Final = 0x10
+MAP_NORESERVE: Final = 0x4000
+
 RESOLVE_NO_XDEV: Final = 0x01
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_NO_SYMLINKS: Final = 0x04
@@ -52,6 +55,7 @@ _SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.mmap.restype = ctypes.c_ssize_t
 
 
 def unshare(flags: int) -> None:
@@ -106,6 +110,24 @@ def openat2(directory: int, path: str, *, flags: int, resolve: int) -> int:
         how,
         ctypes.c_size_t(len(how)),
     )
+
+
+def map_memory(address: int, size_bytes: int, *, protection: int, flags: int, descriptor: int = -1) -> int:
+    """Map memory, from a file where `descriptor` is one, and return its address."""
+    return _call(
+        _libc.mmap,
+        ctypes.c_void_p(address),
+        ctypes.c_size_t(size_bytes),
+        ctypes.c_int(protection),
+        ctypes.c_int(flags),
+        ctypes.c_int(descriptor),
+        ctypes.c_long(0),
+    )
+
+
+def protect_memory(address: int, size_bytes: int, protection: int) -> None:
+    """Change what may be done with mapped memory."""
+    _call(_libc.mprotect, ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), ctypes.c_int(protection))
 
 
 def seccomp(operation: int, flags: int, argument: ctypes.Structure) -> int:

@@ -11,12 +11,18 @@ import json
 import os
 import resource
 import socket
+from typing import TYPE_CHECKING
 
 from . import admission, confine, engine, filetimes, memory, messages, seccomp
 from .describe import describe
 from .features import Feature
 from .folders import Folders
 from .messages import Job, Outcome, Work
+
+if TYPE_CHECKING:
+    from wasmtime import Engine
+
+    from .windows import Memories
 
 _DESCRIPTORS = 256
 _PROCESSES = 64
@@ -35,12 +41,16 @@ def main(descriptor: int) -> None:
         importlib.import_module(".seeded", __package__)
     if job.witness:
         importlib.import_module(".witness", __package__)
+    if job.work is Work.COMPOSE:
+        importlib.import_module(".compose", __package__)
+    if any(member.asks_windows for member in job.members):
+        importlib.import_module(".windows", __package__)
     notes = confine.Notes()
     folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
     figures = confine.enter(notes, uid=job.uid, folders=folders)
     confine.limit(notes, _limits(job, notes))
     # The inputs were copied; their own descriptors are not needed any more.
-    confine.seal_off(notes, keep={descriptor, figures, job.component, job.result, *job.witness} - {-1})
+    confine.seal_off(notes, keep={descriptor, figures, *_kept(job)})
     if job.work is Work.PROBE:
         _narrow(notes)
     _say_ready(control, job, notes, folders)
@@ -48,6 +58,12 @@ def main(descriptor: int) -> None:
         os._exit(1)
     os.write(descriptor, messages.encode_outcome(_work(job, notes, folders, figures)))
     os._exit(0)
+
+
+def _kept(job: Job) -> set[int]:
+    members = {member.component for member in job.members}
+    windows = {descriptor for member in job.members for _, descriptor, _ in member.windows}
+    return ({job.component, job.result, *job.witness} | members | windows) - {-1}
 
 
 def _work(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
@@ -60,23 +76,35 @@ def _work(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Out
 
 
 def _run(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
-    made = engine.make_engine(counts_fuel=job.fuel > 0)
+    memories = _memories(job)
+    made = engine.make_engine(counts_fuel=job.fuel > 0, memories=memories)
     component = engine.load(made, _content(job.component))
+    reserved = len(job.members) * memory.MEMORIES * memory.RESERVATION_BYTES
     memory.bound(
         memory.usage(figures),
-        address_space_bytes=memory.MEMORIES * memory.RESERVATION_BYTES + job.memory_bytes + memory.HOST_BYTES,
+        address_space_bytes=reserved + job.memory_bytes + memory.HOST_BYTES,
         data_bytes=job.memory_bytes + memory.HOST_BYTES,
     )
     # From here on nothing may be imported, and no new code can be mapped.
     _narrow(notes)
     if any(feature.value in job.promised and not notes.has(feature) for feature in _LAST):
         return Outcome.ISOLATION
-    return engine.run(made, component, job, folders, figures)
+    return engine.run(made, component, job, folders, figures, memories)
+
+
+def _memories(job: Job) -> Memories | None:
+    if not any(member.asks_windows for member in job.members):
+        return None
+    from .windows import Memories
+
+    return Memories()
 
 
 def _admit(job: Job, figures: int) -> Outcome:
     memory.bound(memory.usage(figures), address_space_bytes=job.address_space_bytes, data_bytes=job.data_bytes)
     made = engine.make_engine(counts_fuel=job.fuel > 0)
+    if job.work is Work.COMPOSE:
+        return _compose(made, job)
     component = admission.compile_component(made, _content(job.component))
     if component is None:
         return Outcome.MALFORMED
@@ -87,6 +115,19 @@ def _admit(job: Job, figures: int) -> Outcome:
     if outcome is Outcome.DONE:
         _write(job.result, component.serialize())
     return outcome
+
+
+def _compose(made: Engine, job: Job) -> Outcome:
+    from .compose import compose
+
+    raws = [_content(member.component) for member in job.members]
+    composite = compose(made, job.members, raws, job.entry)
+    component = admission.compile_component(made, composite)
+    # Each member compiles by itself; so what does not fit is what one gives and another takes.
+    if component is None or not admission.links(made, component, job.members):
+        return Outcome.CALLS
+    _write(job.result, component.serialize())
+    return Outcome.DONE
 
 
 def _limits(job: Job, notes: confine.Notes) -> dict[int, int]:

@@ -17,7 +17,7 @@ from twocvm_guest.runtime import admission, engine, memory
 from twocvm_guest.runtime.describe import describe
 from twocvm_guest.runtime.folders import Folders
 from twocvm_guest.runtime.items import ItemWriter
-from twocvm_guest.runtime.messages import Job, Outcome, Work
+from twocvm_guest.runtime.messages import Job, Member, Outcome, Work
 from twocvm_guest.runtime.seeded import Seeded
 
 MEBIBYTE = 1 << 20
@@ -40,10 +40,10 @@ def figures() -> Iterator[int]:
     os.close(descriptor)
 
 
-def job(**members: object) -> Job:
+def job(*, imports: tuple[str, ...] = ACTOR_IMPORTS, **members: object) -> Job:
     """A run's job with generous limits."""
-    plain = {"entry": RUN, "imports": ACTOR_IMPORTS, "exports": (RUN,), "memory_bytes": 64 * MEBIBYTE}
-    return Job(work=Work.RUN, uid=0, scratch="", promised=(), **plain | members)  # type: ignore[arg-type]
+    plain = {"entry": RUN, "exports": (RUN,), "memory_bytes": 64 * MEBIBYTE, "members": (Member(imports=imports),)}
+    return Job(work=Work.RUN, **plain | members)  # type: ignore[arg-type]
 
 
 def acted(folder: Path, compiled: bytes, figures: int, *commands: str, **members: object) -> tuple[Outcome, str]:

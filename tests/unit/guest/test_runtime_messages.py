@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twocvm_guest.runtime.messages import (
     MAX_JOB_BYTES,
     Job,
+    Member,
     Outcome,
     Work,
     encode_job,
@@ -69,7 +70,7 @@ def test_a_job_comes_back_as_it_was(work: Work, names: tuple[str, ...], numbers:
         keep=descriptors,
         inputs=tuple((name, 3, numbers) for name in names),
         outputs=names,
-        imports=names,
+        members=(Member(imports=names, calls=(("run", 0),), windows=tuple((name, 3, numbers) for name in names)),),
         memory_bytes=numbers,
         coarse_clock=True,
         seed="00" * 32,
@@ -88,7 +89,7 @@ def test_a_node_of_two_hundred_ports_fits_a_job() -> None:
         keep=tuple(range(200)),
         inputs=tuple((name, 1000, 2**40) for name in names),
         outputs=names,
-        imports=names,
+        members=(Member(imports=names),),
     )
     assert len(encode_job(job)) < MAX_JOB_BYTES
 

@@ -12,13 +12,14 @@ from contextlib import closing, contextmanager
 
 import pytest
 from tests.support.actor import ACTOR, ACTOR_IMPORTS, RUN, Stage, isolation, item, script, staged, wat
-from tests.support.manifests import Document, World, use_everything
+from tests.support.manifests import Document, World
 
 from twocvm_guest.runtime import gate
 from twocvm_guest.runtime.live import Live
 from twocvm_guest.runtime.node import NodeError, run_node
-from twocvm_guest.runtime.supervisor import RunResult, Runtime
-from twocvm_verifier.errors import ComponentError, UnsupportedError
+from twocvm_guest.runtime.run import RunResult
+from twocvm_guest.runtime.supervisor import Runtime
+from twocvm_verifier.errors import ComponentError
 from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.graph import nodes
 
@@ -235,13 +236,6 @@ def test_components_are_admitted_side_by_side() -> None:
     runtime.wipe()
 
 
-def test_channels_of_other_kinds_are_refused() -> None:
-    """A manifest with a `call` or a `window` channel is refused before anything of it is taken."""
-    with pytest.raises(UnsupportedError) as caught:
-        Runtime(World(edit=use_everything).manifest, isolation=isolation())
-    assert caught.value.code == "UNSUPPORTED_CHANNEL"
-
-
 def test_the_supervisor_has_no_engine() -> None:
     """The process that admits and runs components never even imports the engine, so it can compile and load nothing."""
     code = "import sys, twocvm_guest.runtime.supervisor; print('wasmtime' in sys.modules)"
@@ -290,11 +284,12 @@ def test_a_pure_component_runs_without_wasi() -> None:
 def test_a_compiled_form_that_is_none_is_our_own_fault() -> None:
     """A node whose compiled form the engine does not take fails as a fault of the runtime, with its own code."""
     node = nodes(Stage(inputs=script("list /in")).manifest)[0]
+    target = node.inputs[0].target
     with closing(item("actor", b"not compiled")) as broken, pytest.raises(NodeError) as caught:
         run_node(
             node,
             compiled=broken,
-            inputs={},
+            inputs={target: broken},
             ports={"report": 10},
             rules=Stage().manifest.rules,
             live=Live(),

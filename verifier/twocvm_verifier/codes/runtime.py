@@ -31,6 +31,10 @@ CODES: Final[dict[str, Code]] = {
         _RUNTIME,
     ),
     "COMPONENT_COMPILED": _component("The file is compiled code, which is never taken. Send the component itself."),
+    "COMPONENT_CALLS": _component(
+        "The components that `call` joins do not fit: one does not export what another imports of it, with the same "
+        "types. Build them against the same WIT."
+    ),
     "COMPONENT_CORE_MODULE": _component("The file is a core module. Wrap it as a component (an adapter does it)."),
     "COMPONENT_DIGEST": _component("The file is not the one whose SHA-256 the manifest names."),
     "COMPONENT_ENTRY": _component(

@@ -63,11 +63,6 @@ CODES: Final[dict[str, Code]] = {
         409,
         "The guest has no manifest yet. Lock it first, with the consent of every participant.",
     ),
-    "UNSUPPORTED_CHANNEL": _refused(
-        422,
-        "The manifest has a channel of a kind that this guest cannot give. Use `file` channels.",
-        exit_status=UNSUPPORTED,
-    ),
     # Who may call what.
     "CLIENT_CERTIFICATE_REQUIRED": _refused(
         401,

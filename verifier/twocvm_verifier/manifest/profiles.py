@@ -27,6 +27,8 @@ _INTERFACE: Final = re.compile(
 _WASI_VERSION: Final = re.compile(rf"0\.2\.{_NUMBER}", re.ASCII)
 
 RUN_INTERFACE: Final = "wasi:cli/run"
+# How a component of any profile has windows laid over its memory (`docs/spec/window.md`).
+WINDOWS_INTERFACE: Final = "twocvm:window/windows@1.0.0"
 
 # What a C program imports through the preview 1 adapter. Behind each the runtime puts something harmless: no
 # environment, no arguments, standard streams that lead nowhere, clocks and random as the manifest's rules say.
@@ -67,7 +69,7 @@ def is_wit_name(text: str) -> bool:
 
 def allows(profile: Profile, name: str) -> bool:
     """Return whether a component of `profile` may import `name` from the runtime."""
-    return _wasi_path(name) in ALLOWED_IMPORTS[profile]
+    return name == WINDOWS_INTERFACE or _wasi_path(name) in ALLOWED_IMPORTS[profile]
 
 
 def is_run_interface(name: str) -> bool:
