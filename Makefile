@@ -41,6 +41,7 @@ components: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.codes_page
 	$(BIN)/python -m tools.session_diagram
+	$(BIN)/python -m tools.session_model
 
 # atheris is in no lock; where it cannot be had, nothing is fuzzed, and that is said.
 fuzz: $(VENV)/.dev
