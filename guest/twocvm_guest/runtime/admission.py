@@ -45,7 +45,7 @@ def judge(engine: Engine, component: Component, job: Job) -> Outcome:
         return Outcome.IMPORTS
     if set(exports) != set(job.exports):
         return Outcome.EXPORTS
-    if not links(engine, component, job.members) or not _asks_rightly(engine, imports, member):
+    if not _asks_rightly(engine, imports, member) or not _links_alone(engine, component, member):
         return Outcome.TYPES
     return Outcome.DONE if not job.entry or is_entry(engine, exports, job.entry) else Outcome.ENTRY
 
@@ -67,8 +67,8 @@ def links(engine: Engine, component: Component, members: Sequence[Member]) -> bo
 
     Args:
         engine: That compiled it.
-        component: One member by itself, or the composite of several.
-        members: What it consists of; what one of them calls is nothing of the engine's.
+        component: One that calls no other, or the composite of several.
+        members: What it consists of.
     """
     linker = Linker(engine)
     linker.add_wasip2()
@@ -76,8 +76,6 @@ def links(engine: Engine, component: Component, members: Sequence[Member]) -> bo
         from . import windows
 
         windows.define(linker, members, windows.Memories())
-    if len(members) == 1 and members[0].calls:
-        linker.define_unknown_imports_as_traps(component)
     store = Store(engine)
     store.set_limits(instances=0)
     store.set_wasi(WasiConfig())
@@ -87,6 +85,20 @@ def links(engine: Engine, component: Component, members: Sequence[Member]) -> bo
         return str(error).startswith(_STOPPED)
     # Nothing in it to instantiate, so nothing has run.
     return True
+
+
+def _links_alone(engine: Engine, component: Component, member: Member) -> bool:
+    """Return the same of a member by itself, whatever the types are of what it calls."""
+    if not member.calls:
+        return links(engine, component, (member,))
+    from .compose import without_calls
+
+    try:
+        alone = without_calls(engine, component, member)
+    except WasmtimeError:
+        return False
+    # Its windows are as a shell would import them, of which there is none without other members.
+    return links(engine, alone, (member, Member()))
 
 
 def _asks_rightly(engine: Engine, imports: Mapping[str, object], member: Member) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from wasmtime import Engine, WasmtimeError, wat2wasm
+from wasmtime import Engine, wat2wasm
 from wasmtime.component import Component, ComponentInstanceType
 
 from .declare import Declarations
@@ -39,15 +39,12 @@ def compose(engine: Engine, members: Sequence[Member], raws: Sequence[bytes], en
         members: Callees before their callers; exactly one has the entry.
         raws: The bytes of each.
         entry: What the composite exports.
-
-    Raises:
-        WasmtimeError: A member imports what no shell can hand on.
     """
     declarations = Declarations(engine)
     lines = ["(component"]
     for index, member in enumerate(members):
         if member.imports:
-            lines += _imports(engine, declarations, index, raws[index], member)
+            lines += _imports(engine, declarations, index, Component(engine, raws[index]), member)
     marks = any(member.asks_windows for member in members)
     lines += [_MARK] if marks else []
     for index, member in enumerate(members):
@@ -75,15 +72,21 @@ def spliced(shell: bytes, parts: Sequence[bytes]) -> bytes:
     return bytes(out)
 
 
-def _imports(engine: Engine, declarations: Declarations, index: int, raw: bytes, member: Member) -> Iterator[str]:
+def without_calls(engine: Engine, component: Component, member: Member) -> Component:
+    """Return a component that imports what a member does of the runtime, and does nothing."""
+    lines = _imports(engine, Declarations(engine), 0, component, member)
+    return Component(engine, bytes(wat2wasm(f"(component {' '.join(lines)})")))
+
+
+def _imports(
+    engine: Engine, declarations: Declarations, index: int, component: Component, member: Member
+) -> Iterator[str]:
     """Write what the shell imports of the runtime for one member."""
-    for name, extern in Component(engine, raw).type.imports(engine).items():
-        if name not in member.imports:
-            continue
-        if not isinstance(extern.ty, ComponentInstanceType):
-            raise WasmtimeError("an import of the runtime that is no interface")
-        own = windows_of(index) if name == member.asks_windows else name
-        yield declarations.instance(own, f"$import-{index}-{member.imports.index(name)}", extern.ty)
+    for name, extern in component.type.imports(engine).items():
+        # Admission has seen that each is an interface of the runtime's.
+        if name in member.imports and isinstance(extern.ty, ComponentInstanceType):
+            own = windows_of(index) if name == member.asks_windows else name
+            yield declarations.instance(own, f"$import-{index}-{member.imports.index(name)}", extern.ty)
 
 
 def _instance(index: int, member: Member, *, marks: bool) -> Iterator[str]:

@@ -11,7 +11,7 @@ Spec: component model, "Component Definitions" (text format), WIT.md.
 
 from __future__ import annotations
 
-from wasmtime import Engine, WasmtimeError
+from wasmtime import Engine
 from wasmtime.component import (
     BorrowType,
     ComponentInstanceType,
@@ -49,10 +49,7 @@ class Declarations:
         Args:
             name: What the shell calls it.
             identifier: What the text calls it from here on, such as `$files`.
-            kind: Its type, as a component's import has it.
-
-        Raises:
-            WasmtimeError: It has something that is not a function, a resource or a type of values.
+            kind: Its type, as a component's import has it: functions, resources and types of values.
         """
         body = _Body(self)
         for member, extern in kind.exports(self._engine).items():
@@ -146,7 +143,4 @@ class _Body:
         return f'(case "{name}")' if kind is None else f'(case "{name}" {self._type(kind)})'
 
     def _resource(self, kind: ResourceType) -> str:
-        for known, identifier in self._identifiers:
-            if known == kind:
-                return identifier
-        raise WasmtimeError("a resource that no import names")
+        return next(identifier for known, identifier in self._identifiers if known == kind)

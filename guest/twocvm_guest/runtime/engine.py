@@ -34,17 +34,18 @@ _MAX_RANDOM_BYTES: Final = 1 << 16
 _NANOSECONDS: Final = 1_000_000_000
 
 _SWITCHED_OFF: Final = (
-    *("wasm_threads", "shared_memory", "wasm_memory64", "wasm_multi_memory", "wasm_exceptions", "wasm_gc"),
+    *("wasm_threads", "shared_memory", "wasm_memory64", "wasm_exceptions", "wasm_gc"),
     *("gc_support", "wasm_function_references", "wasm_wide_arithmetic", "wasm_custom_page_sizes"),
     *("wasm_stack_switching", "wasm_component_model_map", "wasm_component_model_implements", "memory_init_cow"),
 )
 
 
-def make_engine(*, counts_fuel: bool, memories: Memories | None = None) -> Engine:
-    """Return an engine.
+def make_engine(*, counts_fuel: bool, composed: bool = False, memories: Memories | None = None) -> Engine:
+    """Return an engine; all but `memories` must be the same for compiling and running.
 
     Args:
-        counts_fuel: The same for compiling and running.
+        counts_fuel: Whether instructions are counted.
+        composed: For several members: the engine's own code between them has the memories of both.
         memories: Where linear memories are made, if the engine is not to make them itself.
     """
     config = Config()
@@ -58,6 +59,7 @@ def make_engine(*, counts_fuel: bool, memories: Memories | None = None) -> Engin
     config.cranelift_nan_canonicalization = True
     config.max_wasm_stack = STACK_BYTES
     config.consume_fuel = counts_fuel
+    config.wasm_multi_memory = composed
     if memories:
         memories.install(config)
     return Engine(config)

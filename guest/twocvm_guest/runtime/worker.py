@@ -41,10 +41,14 @@ def main(descriptor: int) -> None:
         importlib.import_module(".seeded", __package__)
     if job.witness:
         importlib.import_module(".witness", __package__)
-    if job.work is Work.COMPOSE:
+    if job.work is not Work.RUN and any(member.calls for member in job.members):
         importlib.import_module(".compose", __package__)
     if any(member.asks_windows for member in job.members):
         importlib.import_module(".windows", __package__)
+    if job.work is Work.FILTER:
+        importlib.import_module("twocvm_guest.filters.work")
+    if job.library:
+        importlib.import_module(f"twocvm_guest.filters.{job.library}")
     notes = confine.Notes()
     folders = Folders(inputs=job.inputs, outputs=job.outputs, output_bytes=job.output_bytes, scratch=job.scratch)
     figures = confine.enter(notes, uid=job.uid, folders=folders)
@@ -63,13 +67,15 @@ def main(descriptor: int) -> None:
 def _kept(job: Job) -> set[int]:
     members = {member.component for member in job.members}
     windows = {descriptor for member in job.members for _, descriptor, _ in member.windows}
-    return ({job.component, job.result, *job.witness} | members | windows) - {-1}
+    return ({job.component, job.source, job.result, *job.witness} | members | windows) - {-1}
 
 
 def _work(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
     try:
         if job.work is Work.RUN:
             return _run(job, notes, folders, figures)
+        if job.work is Work.FILTER:
+            return _filter(job, notes, figures)
         return Outcome.DONE if job.work is Work.PROBE else _admit(job, figures)
     except (OSError, MemoryError, ValueError):
         return Outcome.INTERNAL
@@ -77,7 +83,7 @@ def _work(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Out
 
 def _run(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outcome:
     memories = _memories(job)
-    made = engine.make_engine(counts_fuel=job.fuel > 0, memories=memories)
+    made = engine.make_engine(counts_fuel=job.fuel > 0, composed=len(job.members) > 1, memories=memories)
     component = engine.load(made, _content(job.component))
     reserved = len(job.members) * memory.MEMORIES * memory.RESERVATION_BYTES
     memory.bound(
@@ -92,6 +98,19 @@ def _run(job: Job, notes: confine.Notes, folders: Folders, figures: int) -> Outc
     return engine.run(made, component, job, folders, figures, memories)
 
 
+def _filter(job: Job, notes: confine.Notes, figures: int) -> Outcome:
+    from twocvm_guest.filters.work import apply
+
+    memory.bound(memory.usage(figures), address_space_bytes=job.address_space_bytes, data_bytes=job.data_bytes)
+    _narrow(notes)
+    if any(feature.value in job.promised and not notes.has(feature) for feature in _LAST):
+        return Outcome.ISOLATION
+    try:
+        return apply(job.component, job.source, job.result)
+    except MemoryError:
+        return Outcome.MEMORY
+
+
 def _memories(job: Job) -> Memories | None:
     if not any(member.asks_windows for member in job.members):
         return None
@@ -102,7 +121,7 @@ def _memories(job: Job) -> Memories | None:
 
 def _admit(job: Job, figures: int) -> Outcome:
     memory.bound(memory.usage(figures), address_space_bytes=job.address_space_bytes, data_bytes=job.data_bytes)
-    made = engine.make_engine(counts_fuel=job.fuel > 0)
+    made = engine.make_engine(counts_fuel=job.fuel > 0, composed=len(job.members) > 1)
     if job.work is Work.COMPOSE:
         return _compose(made, job)
     component = admission.compile_component(made, _content(job.component))
