@@ -1,9 +1,9 @@
 """A participant's keys: one to prove itself on connections, one to sign consents, goes and withdrawals.
 
-Decides what a usable identity is: a folder of mode 0700 with two key files of mode 0600, the certificate of the TLS
-key, and `identity.json`, which is public and has exactly the form of an entry of a manifest's `participants`. Only the
-keys' hashes count anywhere; the name says which entry of a manifest is meant. Whether a manifest knows these keys is
-decided by `Identity.require_entry`.
+Decides what a usable identity is: a folder of mode 0700 with two key files of mode 0600 (the consent key may be in a
+token instead, see `keyfiles`), the certificate of the TLS key, and `identity.json`, which is public and has exactly the
+form of an entry of a manifest's `participants`. Only the keys' hashes count anywhere; the name says which entry of a
+manifest is meant. Whether a manifest knows these keys is decided by `Identity.require_entry`.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as place:
@@ -18,61 +18,47 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    SECP384R1,
-    EllipticCurvePrivateKey,
-    generate_private_key,
-)
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from twocvm_verifier import framing, strictjson
 from twocvm_verifier.errors import MalformedError, ReleaseError
+from twocvm_verifier.manifest.consentkeys import spki_der
 from twocvm_verifier.manifest.model import RESERVED_NAMES, Manifest, ParticipantEntry
 from twocvm_verifier.manifest.place import is_name
 
 from . import storage
 from .connection import TlsIdentity
-
-ConsentKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
-ConsentAlgorithm: TypeAlias = Literal["ed25519", "p256", "p384"]
+from .keyfiles import (
+    MAX_FILE_BYTES,
+    ConsentAlgorithm,
+    ConsentKey,
+    load_pem_key,
+    make_consent_key,
+    pem_of,
+    read_consent_key,
+    read_key_file,
+    write_consent_key,
+)
+from .tokens import PinPrompt, TokenKey
 
 TLS_KEY: Final = "tls.key"
 CERTIFICATE: Final = "tls.crt"
-CONSENT_KEY: Final = "consent.key"
 PUBLIC: Final = "identity.json"
 LEDGER: Final = "ledger"
 
-# No key, certificate or entry of these kinds comes near it.
-_MAX_FILE_BYTES: Final = 16 * 1024
 _SUBJECT: Final = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "twocvm participant")])
 # Nobody judges the dates: a manifest names the key and ends by its own dates (RFC 5280, 4.1.2.5: no expiry).
 _NOT_BEFORE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-_CONSENT_KEYS: Final = MappingProxyType[str, Callable[[], ConsentKey]](
-    {
-        "ed25519": Ed25519PrivateKey.generate,
-        "p256": lambda: generate_private_key(SECP256R1()),
-        "p384": lambda: generate_private_key(SECP384R1()),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +69,7 @@ class Identity:
         name: The participant's name in manifests.
         tls_key: P-256; proves the participant on its connections.
         certificate: Self-signed over `tls_key`, CA:FALSE; nothing in it but the key counts.
-        consent_key: Ed25519, P-256 or P-384; signs consents, goes and withdrawals and nothing else.
+        consent_key: Ed25519, P-256 or P-384, here or in a token; signs consents, goes and withdrawals and nothing else.
         folder: Where the files lie; the ledger of goes is in it.
     """
 
@@ -94,13 +80,13 @@ class Identity:
     folder: Path
 
     @staticmethod
-    def new(folder: Path, name: str, *, consent: ConsentAlgorithm = "ed25519") -> Identity:
+    def new(folder: Path, name: str, *, consent: ConsentAlgorithm | TokenKey = "ed25519") -> Identity:
         """Make new keys and write them to a folder that does not exist yet, all or nothing.
 
         Args:
             folder: Where; an empty folder of that name is replaced.
             name: As manifests will have it: `[a-z][a-z0-9-]{0,62}`.
-            consent: The kind of the consent key.
+            consent: The kind of the consent key to make; or one that is in a token and stays there.
 
         Raises:
             MalformedError: `name` is not a name.
@@ -113,26 +99,31 @@ class Identity:
             name=name,
             tls_key=tls_key,
             certificate=_self_signed(tls_key),
-            consent_key=_CONSENT_KEYS[consent](),
+            consent_key=make_consent_key(consent) if isinstance(consent, str) else consent,
             folder=folder,
         )
         _write(identity)
         return identity
 
     @staticmethod
-    def load(folder: Path) -> Identity:
-        """Return the identity that lies in `folder`.
+    def load(folder: Path, *, pin: PinPrompt | None = None) -> Identity:
+        """Return the identity that lies in `folder`. A token is not needed for that, only to sign.
+
+        Args:
+            folder: Where it lies.
+            pin: Asks a person for a token's PIN where no file holds it; None where nobody can be asked.
 
         Raises:
             ReleaseError: IDENTITY_UNREADABLE; IDENTITY_EXPOSED where others may read the keys or enter the folder.
             MalformedError: A file is not what its name says, or the files do not belong together.
         """
         with storage.private_folder(folder) as opened:
-            raw = {name: _read(opened, name) for name in (TLS_KEY, CERTIFICATE, CONSENT_KEY, PUBLIC)}
-        tls_key, consent_key = _load_key(raw[TLS_KEY], TLS_KEY), _load_key(raw[CONSENT_KEY], CONSENT_KEY)
+            raw = {name: read_key_file(opened, name, secret=name == TLS_KEY) for name in (TLS_KEY, CERTIFICATE, PUBLIC)}
+            consent_key = read_consent_key(opened, pin=pin)
+        tls_key = load_pem_key(raw[TLS_KEY], TLS_KEY)
         if not isinstance(tls_key, EllipticCurvePrivateKey) or not isinstance(tls_key.curve, SECP256R1):
             raise MalformedError("identity", TLS_KEY, "got another kind of key, want P-256")
-        public = strictjson.parse(raw[PUBLIC], document="identity", max_bytes=_MAX_FILE_BYTES)
+        public = strictjson.parse(raw[PUBLIC], document="identity", max_bytes=MAX_FILE_BYTES)
         name = public.get("name") if isinstance(public, dict) else None
         if not isinstance(name, str):
             raise MalformedError("identity", "/name", "want a string")
@@ -156,12 +147,12 @@ class Identity:
     @property
     def tls_spki_sha256(self) -> bytes:
         """SHA-256 of the TLS key's SPKI DER (32 bytes), as a manifest names it."""
-        return _spki_sha256(self.tls_key)
+        return framing.sha256(spki_der(self.tls_key))
 
     @property
     def consent_spki_sha256(self) -> bytes:
         """SHA-256 of the consent key's SPKI DER (32 bytes), as a manifest names it."""
-        return _spki_sha256(self.consent_key)
+        return framing.sha256(spki_der(self.consent_key))
 
     @property
     def ledger_folder(self) -> Path:
@@ -206,9 +197,8 @@ def _write(identity: Identity) -> None:
     place = Path(tempfile.mkdtemp(prefix=storage.TEMPORARY, dir=parent))
     try:
         with storage.private_folder(place) as opened:
-            for name, key in ((TLS_KEY, identity.tls_key), (CONSENT_KEY, identity.consent_key)):
-                pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-                storage.write_new(opened, name, pem, mode=storage.PRIVATE_FILE)
+            storage.write_new(opened, TLS_KEY, pem_of(identity.tls_key), mode=storage.PRIVATE_FILE)
+            write_consent_key(opened, identity.consent_key)
             certificate = identity.certificate.public_bytes(Encoding.PEM)
             storage.write_new(opened, CERTIFICATE, certificate, mode=storage.PUBLIC_FILE)
             public = json.dumps(identity.entry(), indent=2) + "\n"
@@ -221,25 +211,6 @@ def _write(identity: Identity) -> None:
             raise
         raise ReleaseError("IDENTITY_EXISTS", f"folder {str(identity.folder)!r}: {error.strerror}") from error
     storage.sync_folder(parent)
-
-
-def _read(folder: int, name: str) -> bytes:
-    try:
-        return storage.read_file(folder, name, max_bytes=_MAX_FILE_BYTES, secret=name in (TLS_KEY, CONSENT_KEY))
-    except FileNotFoundError as error:
-        raise ReleaseError("IDENTITY_UNREADABLE", f"file {name!r}: is not in the identity's folder") from error
-
-
-def _load_key(pem: bytes, name: str) -> ConsentKey:
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise MalformedError("identity", name, "is not an unencrypted PEM private key") from error
-    if isinstance(key, Ed25519PrivateKey):
-        return key
-    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, (SECP256R1, SECP384R1)):
-        return key
-    raise MalformedError("identity", name, "got another kind of key, want Ed25519, P-256 or P-384")
 
 
 def _load_certificate(pem: bytes, key: EllipticCurvePrivateKey) -> x509.Certificate:
@@ -265,7 +236,3 @@ def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
     return builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True).sign(
         key, hashes.SHA256()
     )
-
-
-def _spki_sha256(key: ConsentKey) -> bytes:
-    return framing.sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

@@ -8,7 +8,7 @@ P-256 goes with SHA-256 and P-384 with SHA-384; no other curve is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -37,6 +37,28 @@ def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     order, width, algorithm = _parameters(key.curve)
     r, s = decode_dss_signature(key.sign(data, algorithm))
     return r.to_bytes(width, "big") + min(s, order - s).to_bytes(width, "big")
+
+
+def sign_with(curve: ec.EllipticCurve, data: bytes, *, sign_digest: Callable[[bytes], bytes]) -> bytes:
+    """Return the signature of `data` by a key that is elsewhere; whether it is one is for `verify` to say.
+
+    Args:
+        curve: The key's.
+        data: What is signed.
+        sign_digest: Signs a digest and returns r || s of fixed width, as PKCS#11 has it.
+
+    Raises:
+        ValueError: The key is on another curve.
+        InvalidSignature: What came back has another length.
+    """
+    order, width, algorithm = _parameters(curve)
+    digest = hashes.Hash(algorithm.algorithm)
+    digest.update(data)
+    raw = sign_digest(digest.finalize())
+    if len(raw) != 2 * width:
+        raise InvalidSignature
+    s = int.from_bytes(raw[width:], "big")
+    return raw[:width] + min(s, (order - s) % order).to_bytes(width, "big")
 
 
 def verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:

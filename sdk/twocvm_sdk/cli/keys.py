@@ -12,11 +12,12 @@ import typer
 
 from twocvm_verifier.shell import STDIO, Form, OutputForm, Quiet, read_manifest
 
-from .options import IdentityFolder, writing
+from .options import IdentityFolder, ask_pin, writing
 from .printing import Printer
 
 if TYPE_CHECKING:
     from twocvm_sdk.identity import Identity
+    from twocvm_sdk.tokens import TokenKey
 
 
 class ConsentKind(StrEnum):
@@ -37,14 +38,23 @@ def new(
     consent: Annotated[
         ConsentKind, typer.Option("--consent", help="The kind of the consent key.")
     ] = ConsentKind.ED25519,
+    consent_token: Annotated[
+        str | None,
+        typer.Option(
+            "--consent-token",
+            metavar="URI",
+            help="Use a consent key that stays in its token, by PKCS#11 URI (RFC 7512).",
+        ),
+    ] = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
 ) -> None:
     """Make a participant's TLS and consent keys, and print the entry for a manifest that names them."""
     from twocvm_sdk.identity import Identity
 
+    key = None if consent_token is None else _token_key(consent_token)
     with writing(folder, option="DIR"):
-        identity = Identity.new(folder, name, consent=consent.value)
+        identity = Identity.new(folder, name, consent=key or consent.value)
     printer = Printer(form=form, quiet=quiet)
     printer.say(f"keys of {name!r} are in {folder}; keep them, and put this entry into the manifest:")
     printer.result(identity.entry(), entry_toml(identity))
@@ -70,7 +80,7 @@ def sign(
     from twocvm_sdk.identity import Identity
     from twocvm_verifier.manifest.statements import sign_consent
 
-    own, signer = read_manifest(manifest, option="MANIFEST"), Identity.load(identity)
+    own, signer = read_manifest(manifest, option="MANIFEST"), Identity.load(identity, pin=ask_pin)
     signer.require_entry(own)
     raw = sign_consent(signer.consent_key, manifest_hash=own.hash, participant=signer.name).to_bytes()
     if out == STDIO:
@@ -91,3 +101,10 @@ def entry_toml(identity: Identity) -> str:
             f'consent = {{ spki_sha256 = "{identity.consent_spki_sha256.hex()}" }}',
         )
     )
+
+
+def _token_key(uri: str) -> TokenKey:
+    from twocvm_sdk.pkcs11uri import parse_pkcs11_uri
+    from twocvm_sdk.tokens import TokenKey
+
+    return TokenKey.find(parse_pkcs11_uri(uri), pin=ask_pin)

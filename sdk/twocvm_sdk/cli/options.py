@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated
         raise typer.BadParameter(str(error), param_hint="GUEST") from error
     own = read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=own)
-    return Side(url=url, identity=Identity.load(identity), manifest=own, policy=read_policy(policy), roots=roots)
+    return Side(
+        url=url, identity=Identity.load(identity, pin=ask_pin), manifest=own, policy=read_policy(policy), roots=roots
+    )
 
 
 def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:
@@ -84,6 +87,20 @@ def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:
     if manifest is not None and not manifest.platform.simulated:
         raise typer.BadParameter("the manifest does not allow a simulated platform", param_hint="--simulated-root")
     return roots_of(name)
+
+
+def ask_pin(token: str) -> str:
+    """Ask the person at the terminal for a token's PIN.
+
+    Raises:
+        ReleaseError: TOKEN_PIN: there is nobody.
+    """
+    from twocvm_verifier.errors import ReleaseError
+
+    if not sys.stdin.isatty():
+        raise ReleaseError("TOKEN_PIN", f"token {token!r:.80}: got no PIN, and nobody at a terminal to ask for it")
+    pin: str = typer.prompt(f"PIN of token {token!r:.80}", hide_input=True, err=True)
+    return pin
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from twocvm_sdk.identity import CERTIFICATE, CONSENT_KEY, PUBLIC, TLS_KEY, Identity
+from twocvm_sdk.identity import CERTIFICATE, PUBLIC, TLS_KEY, Identity
+from twocvm_sdk.keyfiles import CONSENT_KEY
 from twocvm_verifier.errors import MalformedError, ReleaseError
 
 

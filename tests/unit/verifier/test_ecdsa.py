@@ -6,7 +6,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +70,35 @@ def test_no_other_curve_is_used() -> None:
         ecdsa.sign(key, b"data")
     with pytest.raises(ValueError, match="curve"):
         ecdsa.verify(key.public_key(), bytes(132), b"data")
+
+
+@pytest.mark.parametrize("curve", KEYS)
+@pytest.mark.parametrize("high", [False, True])
+def test_a_key_elsewhere_signs_in_the_same_spelling(curve: str, *, high: bool) -> None:
+    """Whichever s a key elsewhere gives for a digest, the low one comes out, and it verifies."""
+    key = KEYS[curve]
+    width = key.key_size // 8
+    algorithm = hashes.SHA256() if curve == "P-256" else hashes.SHA384()
+
+    def sign_digest(digest: bytes) -> bytes:
+        r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(algorithm))))
+        if high != (s > ORDERS[curve] // 2):
+            s = ORDERS[curve] - s
+        return r.to_bytes(width, "big") + s.to_bytes(width, "big")
+
+    signature = ecdsa.sign_with(key.curve, b"data", sign_digest=sign_digest)
+    ecdsa.verify(key.public_key(), signature, b"data")
+
+
+@pytest.mark.parametrize("wrong", [b"", bytes(63), bytes(65), bytes(96)])
+def test_a_key_elsewhere_that_answers_something_else(wrong: bytes) -> None:
+    """What has another length is no signature; what has the right one and is none does not verify."""
+    key = KEYS["P-256"]
+    with pytest.raises(InvalidSignature):
+        ecdsa.sign_with(key.curve, b"data", sign_digest=lambda _: wrong)
+    for nonsense in (bytes(64), b"\xff" * 64):
+        signature = ecdsa.sign_with(key.curve, b"data", sign_digest=lambda _, given=nonsense: given)
+        with pytest.raises(InvalidSignature):
+            ecdsa.verify(key.public_key(), signature, b"data")
+    with pytest.raises(ValueError, match="curve"):
+        ecdsa.sign_with(ec.SECP521R1(), b"data", sign_digest=lambda _: b"")

@@ -130,3 +130,14 @@ def test_keys_of_small_order_are_refused() -> None:
     for encoding in encodings:
         with pytest.raises(ValueError, match="small order"):
             parse_spki(ED25519_PREFIX + encoding)
+
+
+def test_a_key_elsewhere_signs_like_one_here(key: ConsentPrivateKey) -> None:
+    """Whatever has a public key and signs in the one spelling can sign statements."""
+
+    class Elsewhere:
+        public_key = staticmethod(key.public_key)
+        sign = staticmethod(lambda data: sign(key, data))
+
+    assert spki_der(Elsewhere()) == spki_der(key)
+    verify(parse_spki(spki_der(Elsewhere())), sign(Elsewhere(), b"data"), b"data")

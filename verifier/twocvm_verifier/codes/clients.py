@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import UNSUPPORTED, Code
+from .table import CANNOT_JUDGE, NOT_AUTHENTIC, NOT_AUTHORISED, UNSUPPORTED, Code, malformed
 
 _SDK: Final = "docs/sdk.md"
 
@@ -18,5 +18,37 @@ CODES: Final[dict[str, Code]] = {
     "EXTRA_MISSING": _ours(
         UNSUPPORTED,
         "What this needs is not installed. Install twocvm with the extra that is named.",
+    ),
+    # A consent key in a token.
+    "MALFORMED_PKCS11_URI": malformed(
+        "The PKCS#11 URI (RFC 7512) is not one, or says something that is not taken; a PIN is never written into one.",
+        _SDK,
+    ),
+    "TOKEN_MODULE": _ours(
+        UNSUPPORTED,
+        "The PKCS#11 module cannot be loaded. Name the shared library that came with the token in `module-path`.",
+    ),
+    "TOKEN_MISSING": _ours(
+        NOT_AUTHORISED,
+        "No token, or more than one, is the one that the URI describes. Plug it in, or describe it more closely.",
+    ),
+    "TOKEN_KEY": _ours(
+        NOT_AUTHORISED,
+        "The token has no key, or more than one, that the URI describes and that can sign statements: Ed25519, P-256 "
+        "or P-384, with its public key beside it.",
+    ),
+    "TOKEN_PIN": _ours(
+        NOT_AUTHORISED,
+        "The token did not take the PIN, or nobody gave one. Tokens lock themselves after a few wrong ones: be sure "
+        "before the next try.",
+    ),
+    "TOKEN_SIGNATURE": _ours(
+        NOT_AUTHENTIC,
+        "What the token returned is not a signature by the key of this identity. Nothing was handed over; find out "
+        "which token and which key this is.",
+    ),
+    "TOKEN_FAILED": _ours(
+        CANNOT_JUDGE,
+        "The token could not do what was asked of it. Try again; then look at the token.",
     ),
 }

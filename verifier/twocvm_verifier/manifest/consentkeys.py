@@ -11,7 +11,7 @@ an s that is not reduced, and a key of small order, under which anyone can sign 
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
@@ -21,8 +21,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from twocvm_verifier import ecdsa
 
-ConsentPrivateKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
 ConsentPublicKey: TypeAlias = Ed25519PublicKey | EcPublicKey
+
+
+class ConsentSigner(Protocol):
+    """A private key that is elsewhere: in a token, in another process."""
+
+    def public_key(self) -> ConsentPublicKey:
+        """Return its public key."""
+        ...
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Return the signature of `data` in the one spelling that `verify` takes."""
+        ...
+
+
+ConsentPrivateKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey | ConsentSigner
 
 # SPKI DER of a P-384 key, the longest of the three.
 MAX_SPKI_BYTES: Final = 120
@@ -70,7 +84,7 @@ def sign(key: ConsentPrivateKey, data: bytes) -> bytes:
     Raises:
         ValueError: The key is on another curve.
     """
-    return key.sign(data) if isinstance(key, Ed25519PrivateKey) else ecdsa.sign(key, data)
+    return ecdsa.sign(key, data) if isinstance(key, EllipticCurvePrivateKey) else key.sign(data)
 
 
 def verify(key: ConsentPublicKey, signature: bytes, data: bytes) -> None:
@@ -89,6 +103,7 @@ __all__ = [
     "MAX_SPKI_BYTES",
     "ConsentPrivateKey",
     "ConsentPublicKey",
+    "ConsentSigner",
     "InvalidSignature",
     "parse_spki",
     "sign",
