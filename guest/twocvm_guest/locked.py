@@ -8,28 +8,30 @@ state asks for: it starts the run, or it drops everything that participants gave
 from __future__ import annotations
 
 import gc
-import hmac
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from twocvm_verifier.binding import LogPosition
 from twocvm_verifier.errors import ReleaseError
 from twocvm_verifier.manifest import Component, DataItem, Manifest
+from twocvm_verifier.manifest.graph import Flow
 from twocvm_verifier.manifest.statements import Statement
 from twocvm_verifier.receipt import Receipt, SealedOutput
 from twocvm_verifier.strictjson import Json
 
 from .attestation import signed_receipt
 from .platforms.attester import Attester
-from .runtime.items import Chunk, Item
+from .runtime.items import Item
 from .runtime.run import RunResult
 from .session.filters import pass_filters
 from .session.intake import Offer
 from .session.machine import State
 from .session.session import Session
 from .tls import ServerIdentity
+from .upload import Upload
 from .vault import Arrival, Vault
 
 
@@ -47,47 +49,6 @@ class Workers(Protocol):
     def wipe(self) -> None:
         """Kill every worker and drop everything it had, now. From any thread, any number of times."""
         ...
-
-
-class Upload:
-    """One item on its way; made by `LockedGuest.begin_item`. Ends with `close`, whatever came before."""
-
-    def __init__(self, guest: LockedGuest, offer: Offer, item: DataItem | Component, arrival: Arrival) -> None:
-        self._guest, self._offer, self._item, self._arrival = guest, offer, item, arrival
-
-    @property
-    def is_component(self) -> bool:
-        """Whether `finish` inspects and compiles, which takes long."""
-        return isinstance(self._item, Component)
-
-    def write(self, chunk: Chunk) -> None:
-        """Take the next bytes.
-
-        Raises:
-            ReleaseError: ITEM_TOO_LARGE, or SESSION_ENDED where the session ended meanwhile.
-        """
-        self._arrival.write(chunk)
-
-    def finish(self) -> None:
-        """Have the item admitted. Blocks while a component is inspected and compiled.
-
-        Raises:
-            ReleaseError: ITEM_DIGEST_MISMATCH, or SESSION_ENDED where the session ended meanwhile.
-            ComponentError: The component is not one that the manifest allows.
-        """
-        item = self._arrival.seal()
-        try:
-            same = item.size_bytes == self._offer.size_bytes and hmac.compare_digest(item.sha256, self._offer.sha256)
-            if not same:
-                raise ReleaseError("ITEM_DIGEST_MISMATCH", f"item {self._offer.name!r}: is not what was announced")
-            self._guest.admit(self._item, item)
-        except BaseException:
-            item.close()
-            raise
-
-    def close(self) -> None:
-        """Forget what was not admitted, so that it may be sent again."""
-        self._guest.end_item(self._offer.name, self._arrival)
 
 
 class LockedGuest:
@@ -111,6 +72,8 @@ class LockedGuest:
         self._attester: Final = attester
         self._vault: Final = Vault()
         self._receipts: Final[dict[str, Receipt]] = {}
+        self._flow: Final = Flow(session.manifest)
+        self._failures: Mapping[str, str] = MappingProxyType({})
         # Held for a transition of the session and never while anything waits.
         self._transition = threading.Lock()
         self._signing = threading.Lock()
@@ -166,6 +129,15 @@ class LockedGuest:
             self._session.require_readable()
             goes = [go.to_json() for go in self._session.goes]
             return {"complete": self._session.roster_complete, "goes": goes}
+
+    def failures(self, caller: str) -> Json:
+        """Return the code of each node that failed and that only the caller's own data could reach.
+
+        Of every other node a code would be data of somebody else's.
+        """
+        with self._transition:
+            self._session.require_readable()
+            return {node: code for node, code in self._failures.items() if self._flow.is_entitled(caller, node=node)}
 
     def join(self, go: Statement, *, caller: str) -> None:
         """Take a participant's go; see `Session.join`."""
@@ -279,11 +251,11 @@ class LockedGuest:
         self._follow()
 
     def _complete(self, result: RunResult) -> bool:
-        # Of a result only this much goes on: failures and figures are data with the labels of all inputs, and no
-        # participant of this version is told any.
+        # Of a result only this much goes on, and of the failures only what `failures` lets through.
         outputs = result.outputs
         try:
             with self._transition:
+                self._failures = result.failures
                 if not result.completed or not self._session.ran():
                     return False
             sealed = {name: _sealed(item) for name, item in outputs.items()}

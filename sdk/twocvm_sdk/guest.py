@@ -135,6 +135,16 @@ class Guest:
         """Fetch the session's state."""
         return self._fields("GET", "/v1/session", required={"state"}).name("state")
 
+    def failures(self) -> Mapping[str, str]:
+        """Fetch the code of each node that failed and that nobody else's data could reach, by node."""
+        found = self._fields("GET", "/v1/failures", required={"failures"}).json("failures")
+        if not isinstance(found, dict):
+            raise MalformedError("answer", "/failures", "not an object")
+        codes = {node: code for node, code in found.items() if isinstance(code, str) and code in CODES}
+        if codes.keys() != found.keys():
+            raise MalformedError("answer", "/failures", "not codes of the table")
+        return MappingProxyType(codes)
+
     def receipt(self) -> Receipt:
         """Fetch this participant's receipt."""
         return parse_receipt(self._exchange("GET", "/v1/receipt", max_bytes=MAX_RECEIPT_BYTES))

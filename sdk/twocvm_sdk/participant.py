@@ -141,6 +141,13 @@ class Session:
         """Return the session's state, as the guest says it."""
         return self.instance.guest.state()
 
+    def failures(self) -> Mapping[str, str]:
+        """Return the code of each node that failed and that only this participant's data could reach, by node.
+
+        Of every other node nobody is told more than that the session failed.
+        """
+        return self.instance.guest.failures()
+
     def join(self, items: Mapping[str, Path], *, again: bool = False, salts: Mapping[str, bytes] = _NONE) -> None:
         """Commit to all of this participant's items and sign the go for this guest; nothing is released yet.
 

@@ -433,6 +433,9 @@ def test_what_a_guest_says_cannot_move_the_terminal(guest: LyingGuest, tmp_path:
         ("/v1/join", "application/json", b'{"ok":true}'),
         ("/v1/roster", "application/json", b'{"complete":1,"goes":[]}'),
         ("/v1/log", "application/json", b"[]"),
+        ("/v1/failures", "application/json", b'{"failures":[]}'),
+        ("/v1/failures", "application/json", b'{"failures":{"step-0":"NO_SUCH_CODE"}}'),
+        ("/v1/failures", "application/json", b'{"failures":{"step-0":1}}'),
     ],
 )
 def test_an_answer_of_another_form_is_refused(
@@ -445,6 +448,7 @@ def test_an_answer_of_another_form_is_refused(
     def use() -> None:
         with side.connect() as session:
             session.status()
+            session.failures()
             session.release(side.files, wait_seconds=0)
 
     with pytest.raises(MalformedError):

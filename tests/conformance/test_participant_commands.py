@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.guest import LiveGuest
+from tests.support.guest import LiveGuest, ScriptedWorkers
 from tests.support.manifests import World, set_at
 from tests.support.sides import sides
 
@@ -115,6 +115,20 @@ def test_join_then_release_without_naming_files_again(scene: Scene, capfd: pytes
     status = json.loads(capfd.readouterr().out)
     assert status["state"] == "completed"
     assert status["admitted"] == ["records-a", "records-b", "step-0", "step-1"]
+
+
+def test_who_is_entitled_is_told_how_a_node_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`status` names the node that failed, and why, to the participant whose data alone reaches it, and to no other."""
+    workers = ScriptedWorkers(failures={"step-0": "NODE_FUEL"})
+    with LiveGuest(World(edit=_long_lived), workers=workers) as guest:
+        scene = Scene(guest=guest, folder=tmp_path)
+        guest.released().wait_for("failed")
+        capfd.readouterr()
+        for name, failures in (("hospital-a", {"step-0": "NODE_FUEL"}), ("hospital-b", {}), ("analytics", {})):
+            assert scene.call(name, "status", "-o", "json", "-q") == 0
+            assert json.loads(capfd.readouterr().out)["failures"] == failures
+        assert scene.call("hospital-a", "status") == 0
+        assert "NODE_FUEL: A component executed more instructions" in " ".join(capfd.readouterr().out.split())
 
 
 def test_what_workers_lack_is_said_before_anything_is_signed(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:

@@ -28,8 +28,9 @@ from starlette.types import Message
 
 from twocvm_guest.agent import AttestationAgent
 from twocvm_guest.agreement import MAX_PROPOSAL_BYTES
-from twocvm_guest.locked import LockedGuest, Upload
+from twocvm_guest.locked import LockedGuest
 from twocvm_guest.runtime.items import Item
+from twocvm_guest.upload import Upload
 from twocvm_verifier import evidence
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import MalformedError, ReleaseError
@@ -164,6 +165,12 @@ async def roster(caller: TheCaller) -> Response:
 async def log(caller: TheCaller) -> Response:
     """The event log."""
     return answer_bytes(caller.guest.log())
+
+
+@routes.get("/v1/failures")
+async def failures(caller: TheCaller) -> Response:
+    """How the nodes failed that only the caller's own data could reach."""
+    return answer({"failures": caller.guest.failures(caller.name)})
 
 
 @routes.put("/v1/artifacts/{name}")

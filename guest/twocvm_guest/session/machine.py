@@ -3,7 +3,8 @@
 One launch has one session, and the session goes one way: there is no road back to an earlier state, no second lock and
 no second run. All of that is the one table below, which decides every pair of state and input: it moves, it stays, it
 refuses with a code, or it says that the pair cannot come about (then the guest's own code is wrong, and it stops).
-Nothing here reads a clock, a socket or a file. `docs/spec/session.md` shows the table and the drawing made from it.
+Nothing here reads a clock, a socket or a file. `docs/spec/session.md` shows the table and the drawing made from it;
+`session.pml`, beside this file, is a model with the same table, in which every order of events is tried.
 
 >>> step(State.LOCKED, Input.ROSTER)
 <State.COLLECTING: 'collecting'>
@@ -45,7 +46,7 @@ class Input(Enum):
 
     LOCK = "a verified manifest with every participant's consent arrives"
     RELOCK = "the manifest in force arrives again"
-    READ = "a participant reads the manifest, the roster or the log"
+    READ = "a participant reads the manifest, the roster, the log or its failures"
     GO = "a participant's verified go arrives"
     ROSTER = "the last go makes the roster complete"
     ITEM = "an item begins to arrive, or has arrived and is to be admitted"

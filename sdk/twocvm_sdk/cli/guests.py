@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twocvm_verifier.codes import CODES
 from twocvm_verifier.errors import AppraisalError, TwoCvmError
 from twocvm_verifier.shell import Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
 
@@ -136,6 +137,7 @@ def show_status(printer: Printer, session: Session) -> None:
     """Print where a session is, by the guest's word and its verified log."""
     log, state = session.log(), session.status()
     missing = sorted({entry.name for entry in session.manifest.participants} - log.goes.keys())
+    failures = session.failures() if state == "failed" else {}
     result: dict[str, Json] = {
         "state": state,
         "joined": sorted(log.goes),
@@ -143,9 +145,11 @@ def show_status(printer: Printer, session: Session) -> None:
         "admitted": sorted(log.admitted),
         "events": log.position.events,
         "isolation_lacking": log.lacking,
+        "failures": dict(failures),
     }
     rows = {
         "state": state,
+        **{f"failure of {node}": f"{code}: {CODES[code].meaning}" for node, code in sorted(failures.items())},
         "joined": ", ".join(sorted(log.goes)) or "nobody",
         "missing": ", ".join(missing) or "nobody",
         "admitted": ", ".join(sorted(log.admitted)) or "nothing",

@@ -108,6 +108,12 @@ def test_who_may_know_more_of_a_node() -> None:
     assert not any(flow.is_entitled(name, node="step-1") for name in ("hospital-a", "hospital-b", "analytics"))
 
 
+def test_nobody_is_entitled_to_a_node_without_data() -> None:
+    """What a component does that no data reaches tells of its code alone, so nobody is told; not even its owner."""
+    flow = Flow(World(items=0, components=1).manifest)
+    assert not any(flow.is_entitled(name, node="step-0") for name in ("hospital-a", "hospital-b", "analytics"))
+
+
 @st.composite
 def _documents(draw: st.DrawFn) -> Document:
     """Draw a manifest of a random graph without cycles, with random must_not_reach rules."""

@@ -77,7 +77,7 @@ class Flow:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        filtering = {found.kind.component for found in manifest.filters if isinstance(found.kind, ByComponent)}
+        filtering = filter_components(manifest)
         in_graph = [component for component in manifest.components if component.name not in filtering]
         nodes = group(in_graph, manifest.channels, manifest.outputs)
         order, _ = in_order([node.name for node in nodes], node_edges(nodes))
@@ -104,11 +104,12 @@ class Flow:
         return tuple(output for bit, output in enumerate(self._outputs) if self._reach[item] >> bit & 1)
 
     def is_entitled(self, participant: str, *, node: str) -> bool:
-        """Return whether every data item that can reach `node` is the participant's own.
+        """Return whether data reaches `node`, and every item of it is the participant's own.
 
-        Only then may the participant be told more of that node than the outcome of the run.
+        Only then may the participant be told more of that node than the outcome of the run. Of a node that no data
+        reaches nobody is: what it does tells of its code alone.
         """
-        return all(item.owner == participant for item in self.items_reaching(node))
+        return {item.owner for item in self.items_reaching(node)} == {participant}
 
 
 def nodes(manifest: Manifest) -> tuple[Node, ...]:
@@ -223,6 +224,11 @@ def reach(ordered: Iterable[Node], data: Iterable[DataItem], outputs: Iterable[O
             else:
                 of_node[node_of[source.component]] |= of_node[node.name]
     return of_item
+
+
+def filter_components(manifest: Manifest) -> frozenset[str]:
+    """Return the components that filter, by name; they are in no node of the graph."""
+    return frozenset(found.kind.component for found in manifest.filters if isinstance(found.kind, ByComponent))
 
 
 def filter_node_name(output: str, filter_name: str) -> str:
