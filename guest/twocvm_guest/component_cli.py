@@ -1,23 +1,36 @@
-"""`twocvm component inspect|check`: what a guest would say of a component, before anything is sent."""
+"""`twocvm component new|build|inspect|check`: from nothing to a component that a guest admits, before one is there."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twocvm_verifier.shell import STDIO, Form, OutputForm, command_group, read_manifest, unusable, write_json
+from twocvm_verifier.shell import (
+    STDIO,
+    Form,
+    OutputForm,
+    command_group,
+    read_manifest,
+    unusable,
+    write_file,
+    write_json,
+)
+
+from .authoring.language import Language
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Component, Manifest
 
-    from .runtime.inspection import Description, Difference
+    from .authoring.verdict import Refusal
+    from .runtime.inspection import Description
     from .runtime.items import Item
 
 app = command_group()
-component = command_group("Look at components as a guest does.")
+component = command_group("Begin, build and judge components.")
 app.add_typer(component, name="component")
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -25,8 +38,52 @@ _MAX_FILE_BYTES: Final = 1 << 30
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A component (.wasm); - is stdin.")]
-ManifestFile = Annotated[Path, typer.Option("--manifest", metavar="FILE", help="The canonical manifest; - is stdin.")]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option("--manifest", metavar="FILE", help="The canonical manifest; - is stdin. Without: any manifest."),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The component's folder.")]
+Built = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Where to write it; else DIR/NAME.wasm, by the folder's name."),
+]
+Lang = Annotated[Language, typer.Option("--lang", help="What it is written in.")]
 Name = Annotated[str, typer.Option("--component", metavar="NAME", help="Which component of the manifest it is.")]
+
+
+@component.command("new")
+def new_command(folder: Folder, language: Lang = Language.C) -> None:
+    """Make a folder with a component that works: source, sample of data, manifest for local runs, test.
+
+    Its last part is the component's name. Exit status: 0 made, 2 the name is none, or the folder is there already.
+    """
+    from twocvm_verifier.manifest.place import is_name
+
+    from .authoring.template import new_component
+
+    name = folder.resolve().name
+    if not is_name(name):
+        raise typer.BadParameter(f"{name!r} is no name: want lower case letters, digits and -", param_hint="DIR")
+    try:
+        files = new_component(folder, name, language)
+    except OSError as error:
+        raise unusable(folder, error, option="DIR") from error
+    typer.echo("\n".join(str(folder / file) for file in files))
+    typer.echo(f"needs once: {language.setup}", err=True)
+
+
+@component.command("build")
+def build_command(folder: Folder, out: Built = None) -> None:
+    """Build the component of a folder, whose main file is component.c, component.py or component.js.
+
+    Exit status: 0 built, 20 its tool is not installed (and how to), 30 the source is refused.
+    """
+    from .authoring.build import build
+
+    target = folder / f"{folder.resolve().name}.wasm" if out is None else out
+    content = build(folder)
+    write_file(target, content, option="--out")
+    typer.echo(f"{target}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}", err=target == STDIO)
 
 
 @component.command("inspect")
@@ -59,49 +116,39 @@ def inspect_command(file: File, output: Form = OutputForm.TEXT) -> None:
 
 
 @component.command("check")
-def check_command(file: File, manifest: ManifestFile, name: Name = "", output: Form = OutputForm.TEXT) -> None:
-    """Say whether a guest would admit a component under a manifest, and every reason why not.
+def check_command(file: File, manifest: ManifestFile = None, name: Name = "", output: Form = OutputForm.TEXT) -> None:
+    """Say whether a guest would admit a component, every reason why not, and what to change.
 
     Exit status: 0 it would, 2 the manifest has no such component, 11 it would not, 30 it is no component.
     """
     item = _read(file)
-    entry = _entry(read_manifest(manifest), item, name)
-    found = _differences(entry, item)
+    label, found = _judge(item, None if manifest is None else read_manifest(manifest), name)
     if output is OutputForm.JSON:
-        problems = [{"code": each.code, "detail": each.detail} for each in found]
-        write_json({"component": entry.name, "admitted": not found, "problems": problems})
+        problems = [{"code": each.code, "detail": each.detail, "advice": each.advice} for each in found]
+        write_json({"component": label, "admitted": not found, "problems": problems})
     elif found:
         for each in found:
             typer.echo(f"{each.code}: {each.detail}")
+            if each.advice:
+                typer.echo(f"  {each.advice}")
     else:
-        typer.echo(f"{entry.name}: a guest admits it")
+        typer.echo(f"{label}: a guest admits it")
     if found:
         from twocvm_verifier.codes import CODES
 
         raise typer.Exit(CODES[found[0].code].exit_status)
 
 
-def _differences(entry: Component, item: Item) -> tuple[Difference, ...]:
-    from twocvm_verifier.errors import ComponentError
-
-    from .runtime import gate
-    from .runtime.inspection import Difference, differences, inspect
+def _judge(item: Item, manifest: Manifest | None, name: str) -> tuple[str, tuple[Refusal, ...]]:
+    """Return what the component is called, and every reason against it."""
+    from .authoring.verdict import judge, judge_alone
     from .runtime.isolation import probe
-    from .runtime.live import Live
 
     isolation = probe()
-    description = inspect(item, isolation=isolation)
-    found = differences(description, imports=entry.imports, exports=entry.exports, entry=entry.entry)
-    if item.sha256 != entry.sha256:
-        detail = f"has SHA-256 {item.sha256.hex()}, the manifest {entry.sha256.hex()}"
-        return (Difference(code="COMPONENT_DIGEST", detail=detail), *found)
-    if found:
-        return found
-    try:
-        gate.admit(entry, item, live=Live(), isolation=isolation).close()
-    except ComponentError as error:
-        return (Difference(code=error.code, detail=error.row.meaning),)
-    return ()
+    if manifest is None:
+        return item.name, judge_alone(item, isolation=isolation)
+    entry = _entry(manifest, item, name)
+    return entry.name, judge(item, entry, manifest, isolation=isolation)
 
 
 def _entry(manifest: Manifest, item: Item, name: str) -> Component:

@@ -41,6 +41,7 @@ _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
+_LOCAL: Final = "twocvm_guest.local_cli"
 
 COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "demo": Entry("twocvm_guest.demo.cli", "guest", "Run the whole story here: three organisations, one guest."),
@@ -62,9 +63,12 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "explain": Entry(_POLICY, "", "Say in words what a policy demands."),
     },
     "component": {
+        "new": Entry(_COMPONENT, "guest", "Make a folder with a component that works, in C, Python or JavaScript."),
+        "build": Entry(_COMPONENT, "guest", "Build the component of a folder."),
         "inspect": Entry(_COMPONENT, "guest", "Show what a component imports and exports."),
         "check": Entry(_COMPONENT, "guest", "Say whether a guest would admit a component under a manifest."),
     },
+    "run": Entry(_LOCAL, "guest", "Run a manifest here, on data that is all one's own, and tell everything."),
     "guest": {"serve": Entry(_SERVE, "guest", "Run a guest.")},
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
     "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import REFUSED, Code, malformed
+from .table import MALFORMED, REFUSED, UNSUPPORTED, Code, malformed
 
 _RUNTIME: Final = "docs/runtime.md"
+_AUTHORS: Final = "docs/components.md"
 
 
 def _item(http_status: int, meaning: str) -> Code:
@@ -30,11 +31,11 @@ CODES: Final[dict[str, Code]] = {
         "that are switched off (threads, 64-bit memories, garbage collection, asynchronous calls).",
         _RUNTIME,
     ),
-    "COMPONENT_COMPILED": _component("The file is compiled code, which is never taken. Send the component itself."),
     "COMPONENT_CALLS": _component(
         "The components that `call` joins do not fit: one does not export what another imports of it, with the same "
         "types. Build them against the same WIT."
     ),
+    "COMPONENT_COMPILED": _component("The file is compiled code, which is never taken. Send the component itself."),
     "COMPONENT_CORE_MODULE": _component("The file is a core module. Wrap it as a component (an adapter does it)."),
     "COMPONENT_DIGEST": _component("The file is not the one whose SHA-256 the manifest names."),
     "COMPONENT_ENTRY": _component(
@@ -59,7 +60,22 @@ CODES: Final[dict[str, Code]] = {
         "Compiling the component took more time or memory than a guest gives, or ended the compiler. Split very long "
         "functions."
     ),
-    # How a node of a run failed.
+    # Building one; no guest does.
+    "BUILD_FAILED": Code(
+        exit_status=MALFORMED,
+        http_status=500,
+        meaning="The component could not be built from its folder. The compiler's own words stand above.",
+        spec=_AUTHORS,
+    ),
+    "TOOLCHAIN_MISSING": Code(
+        exit_status=UNSUPPORTED,
+        http_status=500,
+        meaning="What builds components of this language is not installed, or not in the version that gives the same "
+        "bytes everywhere. Run the command that is named.",
+        spec=_AUTHORS,
+    ),
+    # How a run failed: at its end, or at one node.
+    "FILTER_REFUSED": _node("A filter refused an output, so nobody gets any. Look at what the manifest lets through."),
     "NODE_DIED": _node("The worker of a node ended without saying how, or said what no worker says."),
     "NODE_EXIT": _node("A component ended with an error status of its own."),
     "NODE_FUEL": _node("A component executed more instructions than the manifest's fuel allows."),
