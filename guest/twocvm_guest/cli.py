@@ -25,6 +25,7 @@ from twocvm_verifier.shell import (
 
 if TYPE_CHECKING:
     from .platforms.simulated import SimulatedPlatform
+    from .runtime.isolation import IsolationReport
 
 app = command_group()
 guest = command_group("Run a guest.")
@@ -45,6 +46,10 @@ Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen;
 HardwareLatency = Annotated[
     bool, typer.Option("--hardware-latency", help="Simulated only: take 4.4 ms for a report, as a chip does.")
 ]
+RequireIsolation = Annotated[
+    bool,
+    typer.Option("--require-isolation", help="Refuse to start unless workers get every means that `doctor` lists."),
+]
 ManifestFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Simulated only: be born locked to this manifest, by HOST_DATA."),
@@ -62,6 +67,7 @@ def serve(
     manifest: ManifestFile = None,
     simulated_root_out: RootOut = None,
     hardware_latency: HardwareLatency = False,  # noqa: FBT002 - a flag
+    require_isolation: RequireIsolation = False,  # noqa: FBT002 - a flag
     output: Form = OutputForm.TEXT,
     quiet: Quiet = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -78,7 +84,8 @@ def serve(
     attester = _launch(manifest, HARDWARE_LATENCY_SECONDS if hardware_latency else 0.0)
     if simulated_root_out is not None:
         write_file(simulated_root_out, attester.root_pem, option="--simulated-root-out")
-    _serve(attester, host=host, port=port, output=output, quiet=quiet)
+    isolation = _isolation(demand_all=require_isolation)
+    _serve(attester, isolation, host=host, port=port, output=output, quiet=quiet)
 
 
 @app.command("doctor")
@@ -119,11 +126,21 @@ def _launch(manifest: Path | None, latency_seconds: float) -> SimulatedPlatform:
     )
 
 
-def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputForm, quiet: bool) -> None:
+def _isolation(*, demand_all: bool) -> IsolationReport:
+    from .runtime.isolation import probe
+
+    found = probe()
+    if demand_all:
+        found.require_complete()
+    return found
+
+
+def _serve(
+    attester: SimulatedPlatform, isolation: IsolationReport, *, host: str, port: int, output: OutputForm, quiet: bool
+) -> None:
     from twocvm_verifier.clock import SystemClock
 
     from .heap import keep_freed_memory
-    from .runtime.isolation import probe
     from .runtime.protect import keep_to_itself
     from .runtime.supervisor import Runtime
     from .serve import Guest, keep_silent
@@ -132,7 +149,6 @@ def _serve(attester: SimulatedPlatform, *, host: str, port: int, output: OutputF
     keep_silent()
     keep_to_itself()
     keep_freed_memory()
-    isolation = probe()
     running = Guest(
         attester=attester,
         isolation=isolation,

@@ -11,7 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from twocvm_verifier.errors import UnsupportedError
+
 from .runtime.isolation import probe
+from .runtime.protect import can_overwrite
 
 # Linux: Documentation/virt/coco/sev-guest.rst and Documentation/ABI/testing/configfs-tsm-report.
 SNP_DEVICE: Final = Path("/dev/sev-guest")
@@ -59,7 +62,19 @@ def _platforms() -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
-    for feature in probe().features:
+    overwrites = can_overwrite()
+    yield Finding(
+        name="memory overwritten when freed",
+        works=overwrites,
+        value="the guest's own" if overwrites else "",
+        advice="the C library has no such setting: what was released may stay in the guest's memory for a while",
+    )
+    try:
+        report = probe()
+    except UnsupportedError as error:
+        yield Finding(name="isolation", works=False, value="", advice=f"{error.detail}; no guest starts here")
+        return
+    for feature in report.features:
         value = "workers have it" if feature.available else ""
         yield Finding(name=f"isolation {feature.name}", works=feature.available, value=value, advice=feature.reason)
 

@@ -8,21 +8,20 @@ nothing is run in it. What is missing shows in `twocvm doctor` and in the guest'
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from twocvm_verifier.errors import UnsupportedError
+
 from .features import Feature
 from .messages import Job, Outcome, Work
 from .process import Worker, WorkerError
+from .scratch import scratch_folder
 
 _SWAPS: Final = Path("/proc/swaps")
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder in it is made with a random name and mode 0700
 # High identities that no distribution hands out; where a container has fewer, the end of what it has.
 _UIDS: Final = 0x7B00_0000
 _UID_MAP: Final = Path("/proc/self/uid_map")
@@ -73,6 +72,16 @@ class IsolationReport:
             feature.name for feature in self.features if feature.available and feature.name != Feature.NO_SWAP.value
         )
 
+    def require_complete(self) -> None:
+        """Refuse a machine that does not give everything.
+
+        Raises:
+            UnsupportedError: ISOLATION_INCOMPLETE, with every means that is missing and why.
+        """
+        if self.missing:
+            reasons = "; ".join(f"{feature.name} ({feature.reason})" for feature in self.missing)
+            raise UnsupportedError("ISOLATION_INCOMPLETE", f"workers run without {reasons}")
+
     @property
     def has_folders(self) -> bool:
         """Whether workers have mounts of their own, and so need no scratch folder of this process's."""
@@ -80,7 +89,11 @@ class IsolationReport:
 
 
 def probe() -> IsolationReport:
-    """Start a worker, let it shut itself in, and report what it got. Takes about a tenth of a second."""
+    """Start a worker, let it shut itself in, and report what it got. Takes about a tenth of a second.
+
+    Raises:
+        UnsupportedError: ISOLATION_UNKNOWN; the worker did not come to its end, so that nothing is known of any.
+    """
     uid = new_uid()
     with scratch_folder(uid) as scratch:
         job = Job(
@@ -97,7 +110,7 @@ def probe() -> IsolationReport:
                 if worker.go_on(seconds=_PROBE_SECONDS) is not Outcome.DONE:
                     raise WorkerError("worker: cannot work once it is shut in")
         except WorkerError as error:
-            reasons = dict.fromkeys(Feature, str(error))
+            raise UnsupportedError("ISOLATION_UNKNOWN", str(error)) from error
     swaps = _SWAPS.read_text().splitlines()[1:] if _SWAPS.exists() else []
     reasons[Feature.NO_SWAP] = f"the machine swaps to {len(swaps)} devices" if swaps else ""
     return IsolationReport(features=tuple(_report(feature, reasons) for feature in Feature))
@@ -109,23 +122,6 @@ def new_uid() -> int:
     end = max(int(first) + int(count) for first, _, count in own)
     span = 1 << 24
     return (_UIDS if end > _UIDS + span else max(1, end - end // 4)) + secrets.randbelow(min(span, max(1, end // 4)))
-
-
-@contextlib.contextmanager
-def scratch_folder(uid: int) -> Iterator[str]:
-    """Give a folder in memory that only `uid` may enter, and take it away afterwards with all that is in it."""
-    folder = tempfile.mkdtemp(prefix="twocvm-", dir=_SHARED_MEMORY)
-    try:
-        # Where this process cannot give the folder away, a worker cannot take the identity either.
-        if os.geteuid() == 0:
-            with contextlib.suppress(OSError):
-                os.chown(folder, uid, uid)
-        yield folder
-    finally:
-        # Some of what a worker leaves is read-only, also to its owner.
-        for _, _, _, descriptor in os.fwalk(folder):
-            os.fchmod(descriptor, 0o700)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -129,13 +129,17 @@ def install(stage: Stage) -> None:
     Raises:
         OSError: The kernel has no filters, or this machine's calls have other numbers than those here.
     """
-    if platform.machine() != "x86_64":
-        raise OSError(errno.ENOSYS, f"no list of system calls for {platform.machine()}")
     load(allow_list(stage), FLAG_TSYNC)
 
 
 def load(program: bytes, flags: int) -> int:
-    """Set an assembled filter; return the listener where `flags` asks for one."""
+    """Set an assembled filter; return the listener where `flags` asks for one.
+
+    Raises:
+        OSError: As `install`.
+    """
+    if platform.machine() != "x86_64":
+        raise OSError(errno.ENOTSUP, f"filters are written for x86_64, and this machine is {platform.machine()}")
     count = len(program) // 8
     return syscalls.seccomp(SET_MODE_FILTER, flags, _Program(count, program))
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+from tests.support import processes
 from tests.support.actor import act, isolation
 from tests.support.restricted import said
 
+from twocvm_guest.doctor import examine
 from twocvm_guest.runtime import process
 from twocvm_guest.runtime.features import Feature
-from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport, new_uid, probe, scratch_folder
+from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport, new_uid, probe
+from twocvm_guest.runtime.scratch import scratch_folder
+from twocvm_verifier.errors import UnsupportedError
 
 NAMESPACES = {f"{kind}-namespace" for kind in ("user", "pid", "ipc", "mount", "network", "uts", "cgroup")}
 TRY = """
@@ -77,11 +82,43 @@ def test_a_report_that_lacks_something_says_so() -> None:
 
 
 @pytest.mark.parametrize("boot", ["import sys; sys.exit(0)", "raise SystemExit(3)"])
-def test_a_worker_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
-    """Where workers do not even start, every feature is missing, with that reason, and the probe itself ends well."""
+def test_nothing_is_promised_of_workers_that_do_not_start(monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
+    """Where the worker that is to find out does not come to its end, there is no report, and the doctor says why."""
     monkeypatch.setattr(process, "_BOOT", boot)
-    report = probe()
-    assert {feature.name for feature in report.missing} == {feature.value for feature in Feature} - {"no-swap"}
+    with pytest.raises(UnsupportedError) as refused:
+        probe()
+    assert refused.value.code == "ISOLATION_UNKNOWN"
+    found = {finding.name: finding for finding in examine()}["isolation"]
+    assert not found.works
+    assert "no guest starts here" in found.advice
+
+
+def test_everything_can_be_demanded() -> None:
+    """A machine that lacks something is refused where all is demanded, by everything that it lacks, and else taken."""
+    given = FeatureReport(name="own-folders", available=True, reason="")
+    lacking = [FeatureReport(name=name, available=False, reason=f"no {name} here") for name in ("own-uid", "no-swap")]
+    IsolationReport(features=(given,)).require_complete()
+    with pytest.raises(UnsupportedError) as refused:
+        IsolationReport(features=(given, *lacking)).require_complete()
+    assert refused.value.code == "ISOLATION_INCOMPLETE"
+    assert "own-uid (no own-uid here); no-swap (no no-swap here)" in refused.value.detail
+
+
+def test_a_guest_that_demands_everything_does_not_start_without() -> None:
+    """`guest serve --require-isolation` ends with 20 where something is missing, before it listens."""
+    ended = said(
+        "no-namespaces",
+        """
+        import json, subprocess, sys
+        words = ["guest", "serve", "--platform", "simulated", "--listen", "127.0.0.1:0", "--require-isolation"]
+        code = "from twocvm_guest.main import main; main()"
+        ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        print(json.dumps([ended.returncode, ended.stdout, ended.stderr]))
+        """,
+    )
+    assert ended[:2] == [20, ""]
+    assert "ISOLATION_INCOMPLETE" in ended[2]
+    assert "own-folders (there is no mount namespace)" in ended[2]
 
 
 def test_without_privileges_only_the_identity_is_missing() -> None:
@@ -129,6 +166,24 @@ def test_nothing_is_left_where_a_folder_was_needed() -> None:
         """,
     )
     assert left == "gone"
+
+
+def test_a_scratch_folder_goes_with_who_made_it() -> None:
+    """A process that is killed while a worker's folder is in use leaves no folder: somebody waits for that."""
+    code = """
+        import os, time
+        from twocvm_guest.runtime.scratch import scratch_folder
+        with scratch_folder(os.geteuid()) as folder:
+            os.mkdir(f"{folder}/in", 0o500)
+            print(folder, flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().decode().strip())
+        assert folder.is_dir()
+        process.kill()
+    processes.wait_until(lambda: not folder.exists())
 
 
 def test_a_scratch_folder_goes_with_all_that_is_in_it() -> None:

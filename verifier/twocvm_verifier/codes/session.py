@@ -279,6 +279,18 @@ CODES: Final[dict[str, Code]] = {
         meaning="The guest met an error of its own and says no more about it.",
         spec=_SESSION,
     ),
+    "ISOLATION_INCOMPLETE": _refused(
+        500,
+        "This machine does not give workers every means of isolation, and the guest was told to demand all of them. "
+        "`twocvm doctor` says what is missing and why.",
+        exit_status=UNSUPPORTED,
+    ),
+    "ISOLATION_UNKNOWN": _refused(
+        500,
+        "The worker that was to find out what this machine isolates workers with did not come to its end. Nothing can "
+        "be promised of any worker, so nothing is run.",
+        exit_status=UNSUPPORTED,
+    ),
     "NO_PLATFORM": _refused(
         500,
         "This machine has no platform that this version can attest with. `twocvm doctor` says what it looked for; to "
