@@ -35,8 +35,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 components: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/components/requirements.txt
 	$(BIN)/python -m tools.build_components
-	git diff --exit-code -- examples/demo/components
+	git diff --exit-code -- examples
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.codes_page
