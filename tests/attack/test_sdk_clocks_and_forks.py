@@ -104,23 +104,27 @@ def test_a_guest_whose_deadline_never_comes_is_left(tmp_path: Path) -> None:
 
 
 def test_a_proof_that_cannot_be_made_anew_ends_a_release(tmp_path: Path) -> None:
-    """After a minute a connection that was kept alive proves nothing: without a new proof no item leaves on it."""
+    """After a minute a connection that was kept alive proves nothing: without a new proof no further item leaves."""
     with LyingGuest(World()) as guest:
         guest.lock()
         everybody = sides(guest, tmp_path)
-        for name in ("hospital-b", "analytics"):
+        for name in ("hospital-a", "hospital-b"):
             with everybody[name].connect() as session:
                 session.join(everybody[name].files)
         clock = SteeredClock()
-        side = Side(guest, "hospital-a", tmp_path, clock=clock)
-        with side.connect() as session:
-            session.join(side.files)
-            clock.ahead_seconds += 61.0
+
+        def grow_old_and_silent() -> None:
+            clock.ahead_seconds = 61.0
             guest.refusals[ATTEST_PATH] = (500, "application/json", b"{}")
-            assert _refused(lambda: session.release(side.files, wait_seconds=5)) == "ATTESTATION_REFUSED"
+
+        guest.hooks["/v1/artifacts/step-0"] = grow_old_and_silent
+        with Side(guest, "analytics", tmp_path, clock=clock).connect() as session:
+            files = everybody["analytics"].files
+            assert {"step-0", "step-1"} <= files.keys()
+            assert _refused(lambda: session.release(files, wait_seconds=5)) == "ATTESTATION_REFUSED"
             # The connection has ended with it.
             assert _refused(session.status) == "CONNECTION_LOST"
-        assert _uploads(guest) == []
+        assert _uploads(guest) == ["PUT /v1/artifacts/step-0"]
 
 
 # More guests than one.
