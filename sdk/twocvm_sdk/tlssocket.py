@@ -30,6 +30,8 @@ RECORD_BYTES: Final = 1 << 14
 _RECORD_OVERHEAD_BYTES: Final = 22
 # A flight of our own: a certificate and a signature are far below.
 _FLIGHT_BYTES: Final = 1 << 14
+# Room for what may have waited for the next write: the end of a handshake, mostly.
+_LEFT_BYTES: Final = 1 << 11
 _BUFFER_BYTES: Final = 1 << 18
 _MILLISECONDS: Final = 1000
 
@@ -75,7 +77,7 @@ class TlsSocket(io.RawIOBase):
             self._waits = True
 
     def handshake(self) -> None:
-        """Do the TLS handshake.
+        """Do the TLS handshake; its last flight leaves with the first bytes that are sent, or with `send_held`.
 
         Raises:
             HandshakeError: It failed; TLS_REFUSED.
@@ -93,8 +95,15 @@ class TlsSocket(io.RawIOBase):
                     self._flush(_FLIGHT_BYTES)
                 raise _refusal(error) from error
             else:
-                self._flush(_FLIGHT_BYTES)
                 return
+
+    def send_held(self) -> None:
+        """Send what waits for more to be sent with it: the end of a handshake.
+
+        Raises:
+            FetchError: The connection was lost, or took too long.
+        """
+        self._flush(_FLIGHT_BYTES)
 
     def send_all(self, data: ReadableBuffer) -> None:
         """Send all of `data`.
@@ -110,7 +119,7 @@ class TlsSocket(io.RawIOBase):
             except SSL.Error as error:
                 raise _refusal(error) from error
             view = view[written:]
-            self._flush(written + (written // RECORD_BYTES + 1) * _RECORD_OVERHEAD_BYTES)
+            self._flush(_LEFT_BYTES + written + (written // RECORD_BYTES + 1) * _RECORD_OVERHEAD_BYTES)
 
     def readable(self) -> bool:
         """Return True."""

@@ -609,7 +609,7 @@ def test_exporter_is_for_the_loop_alone_and_for_whole_nonces(guest: RunningGuest
     guest.routes["/export"] = export
     with guest.scene.connect(guest.url) as connection:
         answer = connection.http.get(connection.base_url + "/export").text
-        ours = connection._exchanges.tls.tls.export_keying_material(b"Attestation", 32, bytes(32))
+        ours = connection.exchanges.tls.tls.export_keying_material(b"Attestation", 32, bytes(32))
     assert (outcomes, answer) == (["RuntimeError", "ValueError"], ours.hex())
 
 

@@ -41,6 +41,8 @@ MEDIA_TYPES: Final[Mapping[str, str]] = MappingProxyType(
 JSON_MEDIA_TYPE: Final = "application/cmw+json"
 _REQUIRED: Final = frozenset({"snp", "claims", "vek"})
 _PAIR: Final = 2
+# In the order of RFC 8785, with what stands between two members: each has one spelling but for its value.
+_SPELLED: Final = tuple((name, f'"{name}":["{MEDIA_TYPES[name]}","') for name in sorted(MEDIA_TYPES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,9 @@ def encode_json(evidence: Evidence) -> bytes:
     Raises:
         ValueError: It is larger than `MAX_JSON_BYTES`.
     """
-    raw = strictjson.canonical(to_json(evidence))
+    members = _members(evidence)
+    spelled = (f'{before}{strictjson.base64url(members[name])}"]' for name, before in _SPELLED if name in members)
+    raw = f"{{{','.join(spelled)}}}".encode("ascii")
     if len(raw) > MAX_JSON_BYTES:
         raise ValueError(f"evidence: got {len(raw)} bytes, want at most {MAX_JSON_BYTES}")
     return raw
@@ -134,7 +138,11 @@ def parse_json(raw: bytes) -> Evidence:
     Raises:
         MalformedError: Not the canonical JSON of `docs/spec/evidence.md`, section 3.
     """
-    return from_json(strictjson.parse_canonical(raw, document="evidence", max_bytes=MAX_JSON_BYTES))
+    evidence = from_json(strictjson.parse(raw, document="evidence", max_bytes=MAX_JSON_BYTES))
+    # All that it holds has one spelling.
+    if encode_json(evidence) != raw:
+        raise MalformedError("evidence", "", "bytes are not canonical (RFC 8785)")
+    return evidence
 
 
 def _members(evidence: Evidence) -> dict[str, bytes]:

@@ -27,6 +27,8 @@ Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json]"
 MAX_DEPTH: Final = 16
 # RFC 8785, 3.2.2.3 and RFC 7493, 2.2: integers that every reader keeps exactly.
 MAX_INTEGER: Final = 2**53 - 1
+# A string, as far as it goes, or a bracket outside strings.
+_BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 # Controls, surrogates, and the characters that reorder or hide text (Unicode 16, Bidi_Control and zero width).
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -119,7 +121,7 @@ def parse_base64url(text: str) -> bytes:
 def text_problem(text: str) -> str | None:
     """Return why `text` may not stand in a document, or None where it may."""
     if text.isascii():
-        return "has a control character" if _FORBIDDEN.search(text) else None
+        return None if text.isprintable() else "has a control character"
     if _FORBIDDEN.search(text):
         return "has a control, bidirectional or surrogate character"
     return None if unicodedata.is_normalized("NFC", text) else "is not in NFC"
@@ -137,9 +139,11 @@ def _plain(value: Json) -> Json:
 
 
 def _bound_depth(raw: bytes, document: str) -> None:
-    # Before the parser recurses: brackets outside strings, counted on the bytes.
+    # Before the parser recurses, on the bytes. What has so few brackets in all, also in its strings, needs no walk.
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return
     depth = 0
-    for part in re.findall(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', raw, re.DOTALL):
+    for part in _BRACKET.findall(raw):
         if part in b"[{":
             depth += 1
             if depth > MAX_DEPTH:

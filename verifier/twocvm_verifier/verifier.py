@@ -1,7 +1,9 @@
 """The facade for evidence at rest: trust anchors and a cache behind one call.
 
 `SnpVerifier.verify` is the door from bytes to `VerifiedReport`; what the report says is for `appraise`. A verified VEK
-is kept under the SHA-256 of its DER, so that the next report of the same chip costs one P-384 verification.
+is kept under the SHA-256 of its DER, so that the next report of the same chip costs one P-384 verification. The last
+few reports are kept too, for every connection to a guest begins with the one in its certificate. What time or a
+revocation list may change is asked every time.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from .snp.verify import VerifiedReport, verify_report
 
 # A verified VEK takes some 3 KB.
 MAX_CACHED_VEKS: Final = 4096
+# Each connection adds one that nobody sees again, and uses one again that every connection to that guest sees.
+MAX_KNOWN_REPORTS: Final = 16
 
 
 class SnpVerifier:
@@ -39,6 +43,7 @@ class SnpVerifier:
         self.crls = crls
         self._crls = CrlStore(roots=roots, use=crls)
         self._veks: LRUCache[bytes, VerifiedVek] = LRUCache(maxsize=MAX_CACHED_VEKS)
+        self._reports: LRUCache[bytes, VerifiedReport] = LRUCache(maxsize=MAX_KNOWN_REPORTS)
         self._lock = threading.Lock()
 
     def verify(
@@ -61,7 +66,12 @@ class SnpVerifier:
         parsed = parse_report(report)
         verified = self._verified_vek(vek, chain)
         revocation = self._crls.judge(verified.issuer, at=require_utc(at), brought=crl)
-        return verify_report(parsed, vek=verified, at=at, revocation=revocation)
+        with self._lock:
+            known = self._reports.get(parsed.raw)
+        authentic = verify_report(parsed, vek=verified, at=at, revocation=revocation, known=known)
+        with self._lock:
+            self._reports[parsed.raw] = authentic
+        return authentic
 
     def examine(
         self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None

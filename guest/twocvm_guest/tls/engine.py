@@ -20,6 +20,8 @@ READ_BYTES: Final = 1 << 18
 _WRITE_BYTES: Final = 1 << 18
 # Room for a handshake flight of our own: a certificate with evidence is under 20 KiB.
 _FLIGHT_BYTES: Final = 1 << 15
+# Room for what may have waited for the next write: tickets, or the answer to a key update.
+_LEFT_BYTES: Final = 1 << 10
 
 
 class TlsBroken(Exception):  # noqa: N818 - a state of the connection, seen only by its owner
@@ -60,11 +62,12 @@ class TlsEngine:
         try:
             self._tls.do_handshake()
         except SSL.WantReadError:
+            self._flush(_FLIGHT_BYTES)
             return False
         except SSL.Error as error:
-            raise TlsBroken from error
-        finally:
             self._flush(_FLIGHT_BYTES)
+            raise TlsBroken from error
+        # What OpenSSL has to send now are tickets, which nobody needs: they leave with the first answer.
         return True
 
     def read(self) -> bytes:
@@ -101,7 +104,7 @@ class TlsEngine:
             while view:
                 written = self._tls.send(view[:_WRITE_BYTES])
                 view = view[written:]
-                self._flush(written + (written // RECORD_BYTES + 1) * _RECORD_OVERHEAD_BYTES)
+                self._flush(_LEFT_BYTES + written + (written // RECORD_BYTES + 1) * _RECORD_OVERHEAD_BYTES)
         except SSL.Error as error:
             raise TlsBroken from error
 

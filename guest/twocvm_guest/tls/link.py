@@ -19,7 +19,7 @@ import h11
 from twocvm_verifier.ratls.proof import EXPORTED_BYTES, EXPORTER_LABEL, NONCE_BYTES
 
 from .context import ClientKey, spki_sha256_of
-from .engine import TlsBroken, TlsEngine
+from .engine import RECORD_BYTES, TlsBroken, TlsEngine
 from .front import Front
 from .identity import PeerConnection
 from .transport import TlsTransport
@@ -50,6 +50,8 @@ class TlsLink(asyncio.BufferedProtocol):
         self._client = ClientKey()
         self._retired = self._last_answer = False
         self._received_bytes = self._sent_bytes = self._requests = 0
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self.peer: PeerConnection | None = None
         self.paused = self.closing = False
 
@@ -103,13 +105,15 @@ class TlsLink(asyncio.BufferedProtocol):
     # HTTP's side, through `TlsTransport`.
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send `data`; after the end, drop it."""
+        """Encrypt and send `data`, what is little together with what is written right after it; at the end, drop it."""
         if self._retired or self.closing or not data:
             return
-        try:
-            self._engine.write(data)
-        except TlsBroken:
-            self._raw.abort()
+        if not self._unsent:
+            self._loop.call_soon(self._send_unsent)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes >= RECORD_BYTES:
+            self._send_unsent()
 
     def pause_reading(self) -> None:
         """Hand on nothing more for now."""
@@ -127,6 +131,7 @@ class TlsLink(asyncio.BufferedProtocol):
     def close(self) -> None:
         """End the connection in order."""
         if not self.closing:
+            self._send_unsent()
             self.closing = True
             self._engine.end()
             if self._request_is_incomplete and not self._engine.ended_by_peer:
@@ -155,6 +160,15 @@ class TlsLink(asyncio.BufferedProtocol):
             self._raw.abort()
 
     # Inside.
+
+    def _send_unsent(self) -> None:
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if not unsent or self._retired or self.closing:
+            return
+        try:
+            self._engine.write(b"".join(unsent))
+        except TlsBroken:
+            self._raw.abort()
 
     def _send(self, ciphertext: bytes) -> None:
         self._sent_bytes += len(ciphertext)

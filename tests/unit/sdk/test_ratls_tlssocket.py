@@ -52,9 +52,35 @@ def ends() -> Iterator[Ends]:
     thread = threading.Thread(target=peer.do_handshake, daemon=True)
     thread.start()
     ours.handshake()
+    ours.send_held()
     thread.join()
     with right, contextlib.closing(ours):
         yield Ends(ours, peer, right, clock)
+
+
+def test_end_of_the_handshake_leaves_with_the_first_bytes() -> None:
+    """Until something is sent the peer waits for the handshake's last flight; then it has both at once."""
+    left, right = socket.socketpair()
+    client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    client.set_connect_state()
+    peer = SSL.Connection(Forgery(scene=Scene()).context(), right)
+    peer.set_accept_state()
+    ours = TlsSocket(client, left, clock=MovedClock(), wait_seconds=5)
+    heard: list[bytes] = []
+
+    def hear() -> None:
+        peer.do_handshake()
+        heard.append(peer.recv(100))
+
+    thread = threading.Thread(target=hear, daemon=True)
+    thread.start()
+    with right, contextlib.closing(ours):
+        ours.handshake()
+        thread.join(0.1)
+        assert thread.is_alive()
+        ours.send_all(b"first")
+        thread.join(5)
+    assert heard == [b"first"]
 
 
 def test_time_is_up_even_while_bytes_come(ends: Ends) -> None:

@@ -222,3 +222,9 @@ def test_the_largest_evidence_fits_its_extension() -> None:
     raw = container.encode_cbor(largest)
     assert len(b"\x04\x82" + len(raw).to_bytes(2, "big") + raw) == container.MAX_EXTENSION_BYTES
     assert container.parse_cbor(raw) == largest
+
+
+@given(IN_ANSWERS)
+def test_answer_is_spelled_as_everybody_would(evidence: Evidence) -> None:
+    """The bytes of an answer are the RFC 8785 form of its members, which a general writer makes too."""
+    assert container.encode_json(evidence) == canonical(container.to_json(evidence))
