@@ -32,13 +32,14 @@ def adder(*, add_type: str = ADD_TYPE, also: str = "", beside: str = "") -> Part
     return Part(wasm=wat(text), exports=(ADDER,))
 
 
-def calls_adder(body: str) -> Part:
+def calls_adder(body: str, *, core: str = "") -> Part:
     """A component with an entry that calls `$add` in `body`, which leaves an i64, and writes that."""
     return caller(
         takes={ADDER: f'(export "add" {ADD_TYPE})'},
         lowered=f'(core func $add (canon lower (func $"{ADDER}" "add")))',
         given={"add": "(param i64 i64) (result i64)"},
         body=body,
+        core=core,
     )
 
 

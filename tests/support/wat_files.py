@@ -3,8 +3,9 @@
     files(run="...", imports="...")     a component with wasi:cli/run, whose core function `run` is the given body
 
 The body finds `$write (path, path length, bytes, length)`, which makes a file below /out; `$read (path, path length) ->
-(length)`, which reads at most a megabyte of a file below /in and leaves its address in `$at`; and `$room (pages) ->
-(address)`. Constants are put in memory by `(data (i32.const 64) "...")` in `core`, up to 32768, where the heap begins.
+(length)`, which reads at most a megabyte of a file below /in and leaves its address in `$at`; `$identity (path, path
+length) -> (number)` of a file below /in; and `$room (pages) -> (address)`. Constants are put in memory by `(data
+(i32.const 64) "...")` in `core`, up to 32768, where the heap begins.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _IMPORTS: Final = f"""
     (export "[method]descriptor.read" (func (param "self" (borrow $d)) (param "length" u64) (param "offset" u64)
       (result (result (tuple (list u8) bool) (error $e)))))
     (export "[method]descriptor.write" (func (param "self" (borrow $d)) (param "buffer" (list u8))
-      (param "offset" u64) (result (result u64 (error $e)))))))
+      (param "offset" u64) (result (result u64 (error $e)))))
+    (type $h0 (record (field "lower" u64) (field "upper" u64))) (export "metadata-hash-value" (type $h (eq $h0)))
+    (export "[method]descriptor.metadata-hash" (func (param "self" (borrow $d)) (result (result $h (error $e)))))))
   (alias export $types "descriptor" (type $descriptor))
   (import "wasi:filesystem/preopens@0.2.0" (instance $preopens
     (alias outer 1 $descriptor (type $d0)) (export "descriptor" (type $d (eq $d0)))
@@ -49,6 +52,7 @@ _CORE: Final = """
   (import "files" "get-directories" (func $get-directories (param i32)))
   (import "files" "open-at" (func $open-at (param i32 i32 i32 i32 i32 i32 i32)))
   (import "files" "read" (func $read-at (param i32 i64 i64 i32)))
+  (import "files" "identity" (func $identity-of (param i32 i32)))
   (import "files" "write" (func $write-at (param i32 i32 i32 i64 i32)))
   (import "memory" "memory" (memory 1))
   (import "memory" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
@@ -74,6 +78,10 @@ _CORE: Final = """
       (if (i32.load8_u (i32.const 16)) (then unreachable))
       (local.set $done (i32.add (local.get $done) (i32.load (i32.const 24))))
       (br $more))))
+  (func $identity (param $path i32) (param $size i32) (result i64)
+    (call $identity-of (call $open (i32.const 0) (local.get $path) (local.get $size) (i32.const 0) (i32.const 1))
+      (i32.const 16))
+    (i64.xor (i64.load (i32.const 24)) (i64.load (i32.const 32))))
   (func $read (param $path i32) (param $size i32) (result i32)
     (call $read-at (call $open (i32.const 0) (local.get $path) (local.get $size) (i32.const 0) (i32.const 1))
       (i64.const 1000000) (i64.const 0) (i32.const 16))
@@ -97,7 +105,9 @@ _WIRING: Final = """
   (core func $open-at (canon lower (func $types "[method]descriptor.open-at") (memory $mem)))
   (core func $read-at (canon lower (func $types "[method]descriptor.read") (memory $mem) (realloc $realloc)))
   (core func $write-at (canon lower (func $types "[method]descriptor.write") (memory $mem)))
-  (core instance $files (export "get-directories" (func $get-directories)) (export "open-at" (func $open-at))
+  (core func $identity (canon lower (func $types "[method]descriptor.metadata-hash") (memory $mem)))
+  (core instance $files (export "identity" (func $identity))
+    (export "get-directories" (func $get-directories)) (export "open-at" (func $open-at))
     (export "read" (func $read-at)) (export "write" (func $write-at)))
 """
 

@@ -1,9 +1,11 @@
-"""Hides the times of files from a component: each is 1970-01-01 and stays it.
+"""Hides from a component what files tell of the machine: times, which are 1970-01-01 and stay it, and devices.
 
-The time of a component's own output is a clock with nanoseconds, and no mount option hides it. So the kernel hands
-every call that asks for a file's times to a thread of this worker (a seccomp listener), which makes the same call with
-the same arguments and clears the times before the asking thread goes on. Only threads that the component's code runs
-on, or that serve it, are under that filter. This hides a clock from WebAssembly; it is no wall against machine code.
+The time of a component's own output is a clock with nanoseconds, and no mount option hides it. The number of its device
+counts the machine's mounts, so it tells who else runs, and the identities that WASI gives to files are made of it. So
+the kernel hands every call that asks for either to a thread of this worker (a seccomp listener). It makes the same call
+with the same arguments, clears the times, and numbers devices in the order in which the component came across them,
+before the asking thread goes on. Only threads that the component's code runs on, or that serve it, are under that
+filter. This hides a clock from WebAssembly; it is no wall against machine code.
 
 Spec: seccomp_unotify(2); statx(2).
 """
@@ -11,6 +13,7 @@ Spec: seccomp_unotify(2); statx(2).
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import threading
 from collections.abc import Mapping
@@ -23,16 +26,24 @@ _ANSWER: Final = struct.Struct("=QqiI")  # id, value, error, flags
 
 
 class _Call(NamedTuple):
-    """A call that tells times: which argument points at the answer, and where in it the times lie."""
+    """A call that tells times: which argument points at the answer, and where in it times and device lie."""
 
     pointer: int
-    times: tuple[tuple[int, int], ...]
+    times: int
+    times_bytes: int
+    device: int
+    is_split: bool
 
 
-# struct statx: stx_atime, stx_btime, stx_ctime, stx_mtime; struct stat on x86-64: st_atim, st_mtim, st_ctim.
-_STATX: Final = _Call(4, ((0x40, 0x40),))
-_STAT: Final = ((72, 48),)
-_CALLS: Final[Mapping[str, _Call]] = {"statx": _STATX, "newfstatat": _Call(2, _STAT), "fstat": _Call(1, _STAT)}
+# struct statx: stx_atime, stx_btime, stx_ctime, stx_mtime, and stx_dev_major before stx_dev_minor; struct stat on
+# x86-64: st_atim, st_mtim, st_ctim, and st_dev.
+_CALLS: Final[Mapping[str, _Call]] = {
+    "statx": _Call(4, 0x40, 0x40, 0x88, is_split=True),
+    "newfstatat": _Call(2, 72, 48, 0, is_split=False),
+    "fstat": _Call(1, 72, 48, 0, is_split=False),
+}
+_DEVICE: Final = struct.Struct("=Q")
+_SPLIT_DEVICE: Final = struct.Struct("=II")
 _BY_NUMBER: Final = {seccomp.NUMBERS[name]: call for name, call in _CALLS.items()}
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -47,11 +58,12 @@ def hide() -> None:
     """
     listener: list[int] = []
     ready = threading.Event()
+    devices: dict[int, int] = {}
 
     def serve() -> None:
         ready.wait()
         while listener:
-            _serve_one(listener[0])
+            _serve_one(listener[0], devices)
 
     # The serving thread is started before the filter is set, so it is not under it.
     threading.Thread(target=serve, daemon=True).start()
@@ -61,7 +73,7 @@ def hide() -> None:
         ready.set()
 
 
-def _serve_one(listener: int) -> None:
+def _serve_one(listener: int, devices: dict[int, int]) -> None:
     notification = ctypes.create_string_buffer(_NOTIFICATION_BYTES)
     if _libc.ioctl(listener, ctypes.c_ulong(seccomp.NOTIFY_RECEIVE), notification) < 0:
         return  # The asking thread was interrupted and asks again.
@@ -71,7 +83,18 @@ def _serve_one(listener: int) -> None:
     error = -ctypes.get_errno() if value < 0 else 0
     if not error:
         call = _BY_NUMBER[number]
-        for offset, length in call.times:
-            ctypes.memset(arguments[call.pointer] + offset, 0, length)
+        ctypes.memset(arguments[call.pointer] + call.times, 0, call.times_bytes)
+        _renumber(arguments[call.pointer] + call.device, devices, is_split=call.is_split)
     answer = ctypes.create_string_buffer(_ANSWER.pack(identity, 0, error, 0), _ANSWER.size)
     _libc.ioctl(listener, ctypes.c_ulong(seccomp.NOTIFY_ANSWER), answer)
+
+
+def _renumber(address: int, devices: dict[int, int], *, is_split: bool) -> None:
+    """Put a number of our own in place of a device's; `devices` knows those that were seen before."""
+    field = (ctypes.c_char * _DEVICE.size).from_address(address)
+    if is_split:
+        device = os.makedev(*_SPLIT_DEVICE.unpack(field.raw))
+    else:
+        (device,) = _DEVICE.unpack(field.raw)
+    own = devices.setdefault(device, len(devices) + 1)
+    field.raw = _SPLIT_DEVICE.pack(0, own) if is_split else _DEVICE.pack(own)
