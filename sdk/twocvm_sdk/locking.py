@@ -24,6 +24,7 @@ from .connection import AttestedConnection
 from .guest import Guest
 from .identity import Identity
 from .instance import Instance
+from .resuming import Patience
 from .trust import expect
 
 
@@ -74,12 +75,14 @@ def lock(
         before = connection.proof
         if before.manifest_state is ManifestState.UNLOCKED:
             _put(Guest(connection), manifest, agreed)
-    with connect(replace(expectation, unlocked_ok=False)) as connection:
+
+    def dial() -> AttestedConnection:
+        return connect(replace(expectation, unlocked_ok=False))
+
+    with dial() as connection:
         if connection.proof.report_id != before.report_id:
             raise BindingError("GUEST_REPLACED", "guest: another launch answers than the one that was to be locked")
-        instance = Instance(connection, manifest=manifest, seen=(before.log,))
-        instance.agree()
-        instance.log()
+        Instance(connection, dial=dial, manifest=manifest, patience=Patience(), seen=(before.log,)).verify()
         return connection.proof
 
 

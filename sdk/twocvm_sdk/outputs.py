@@ -16,7 +16,7 @@ from twocvm_verifier.errors import ReleaseError
 from twocvm_verifier.receipt import OwnOutput
 
 from . import storage
-from .guest import Guest
+from .instance import Instance
 from .items import Progress
 
 
@@ -26,11 +26,11 @@ class Output:
 
     Attributes:
         promised: Name, digest, length and filters, from the receipt.
-        guest: Who serves it.
+        instance: Who serves it.
     """
 
     promised: OwnOutput
-    guest: Guest = field(repr=False)
+    instance: Instance = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -50,7 +50,8 @@ class Output:
     def save(self, path: Path, *, progress: Progress | None = None) -> None:
         """Fetch the output into a file of mode 0600, in one step and on disk before returning.
 
-        The output stays in the guest until it is acknowledged (`Session.ack`).
+        A lost connection is replaced, as everywhere (`Instance.persist`). The output stays in the guest until it is
+        acknowledged (`Session.ack`).
 
         Args:
             path: The file; one that is there is replaced.
@@ -61,8 +62,15 @@ class Output:
             OSError: The file cannot be written; then `path` is as it was.
         """
         with storage.arriving(path) as file:
-            for chunk in self._verified(progress=progress):
-                file.write(chunk)
+
+            def fetch() -> None:
+                # From its beginning each time: the guest serves an output whole or not at all.
+                file.seek(0)
+                file.truncate()
+                for chunk in self._verified(progress=progress):
+                    file.write(chunk)
+
+            self.instance.persist(fetch)
 
     def read(self) -> bytes:
         """Fetch the output into memory; `size_bytes` says how much that is.
@@ -70,12 +78,12 @@ class Output:
         Raises:
             ReleaseError: OUTPUT_MISMATCH, or the guest's refusal.
         """
-        return b"".join(self._verified(progress=None))
+        return self.instance.persist(lambda: b"".join(self._verified(progress=None)))
 
     def _verified(self, *, progress: Progress | None) -> Iterator[bytes]:
         """Yield the bytes; ends well only if they were the promised ones."""
         digest, got = hashlib.sha256(), 0
-        with self.guest.output(self.name, size_bytes=self.size_bytes) as chunks:
+        with self.instance.guest.output(self.name, size_bytes=self.size_bytes) as chunks:
             for chunk in chunks:
                 digest.update(chunk)
                 got += len(chunk)

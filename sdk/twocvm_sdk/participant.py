@@ -19,7 +19,6 @@ from twocvm_verifier.errors import FetchError, ReleaseError
 from twocvm_verifier.eventlog import VerifiedLog
 from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.roster import Roster
-from twocvm_verifier.manifest.statements import sign_withdraw
 from twocvm_verifier.policy import Policy
 from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation
 from twocvm_verifier.snp.revocation import PREFER, CrlUse
@@ -29,10 +28,15 @@ from .connection import AttestedConnection
 from .identity import Identity
 from .instance import Instance
 from .items import Progress
+from .ledger import Ledger
+from .notices import CodeNotice, Notify, code_notice, log_notice
 from .outputs import Output
 from .receipts import SessionReceipt
 from .release import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Releaser, silent
+from .resuming import Patience
 from .trust import expect
+from .watch import Watch, Watching
+from .withdrawing import Withdrawer
 
 _NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -50,6 +54,8 @@ class Participant:
         roots: Roots | None = None,
         crls: CrlUse = PREFER,
         clock: Clock | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+        watching: Watching = Watching(),  # noqa: B008 - frozen
     ) -> Session:
         """Connect to the locked guest at `url`, and return once it is proven.
 
@@ -61,6 +67,8 @@ class Participant:
             roots: Trust anchors; AMD's where none are given.
             crls: Whether revocation is asked about.
             clock: The machine's own where none is given.
+            patience: How long a connection that is lost later is tried to be replaced.
+            watching: How often fresh proofs are asked for from the go on, and what happens when one fails.
 
         Raises:
             ValueError: `url` is no guest's, or simulated roots with a manifest that does not allow them.
@@ -70,52 +78,53 @@ class Participant:
         identity.require_entry(manifest)
         clock = clock or SystemClock()
         expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=False)
-        connection = AttestedConnection.open(
-            url,
-            expectation=expectation,
-            identity=identity.tls,
-            clock=clock,
-            randomness=secrets.token_bytes,
-        )
+
+        def dial() -> AttestedConnection:
+            return AttestedConnection.open(
+                url, expectation=expectation, identity=identity.tls, clock=clock, randomness=secrets.token_bytes
+            )
+
+        connection = dial()
         try:
-            instance = Instance(connection, manifest=manifest)
-            instance.agree()
-            instance.log()
+            instance = Instance(connection, dial=dial, manifest=manifest, patience=patience)
+            instance.verify()
         except BaseException:
             connection.close()
             raise
-        return Session(connection, instance=instance, identity=identity, expectation=expectation, clock=clock)
+        ledger = Ledger(folder=identity.ledger_folder, manifest_hash=manifest.hash, participant=identity.name)
+        withdrawer = Withdrawer(identity=identity, history=instance.history, ledger=ledger, clock=clock)
+        watch = Watch(dial=dial, history=instance.history, rule=watching, clock=clock, withdrawer=withdrawer)
+        releaser = Releaser(instance=instance, identity=identity, clock=clock, ledger=ledger, watch=watch)
+        return Session(releaser, withdrawer=withdrawer, expectation=expectation)
 
 
 class Session:
-    """One participant's side of a session, over one proven connection. Made only by `Participant.connect`.
+    """One participant's side of a session. Made only by `Participant.connect`.
 
-    Not for use by several threads at once. As a context manager it closes the connection at the end.
+    Outlives its connection: whatever is lost is gone on with, on a new connection to the same instance, which is
+    verified in full. From the go on the guest is asked for fresh proofs beside it (`watch`). Not for use by several
+    threads at once. As a context manager it ends both at the end.
 
     Args:
-        connection: Proven.
-        instance: The guest behind it, its manifest, consents and log verified.
-        identity: This participant's keys.
+        releaser: Takes the steps, on a proven instance.
+        withdrawer: Takes them back.
         expectation: What every report is held to.
-        clock: Judges dates and waiting.
+
+    Attributes:
+        identity: This participant's keys.
+        manifest: The one in force.
+        instance: The guest.
     """
 
-    def __init__(
-        self,
-        connection: AttestedConnection,
-        *,
-        instance: Instance,
-        identity: Identity,
-        expectation: Expectation,
-        clock: Clock,
-    ) -> None:
-        self.instance: Final = instance
-        self.identity: Final = identity
-        self.manifest: Final = instance.manifest
-        self._connection: Final = connection
+    def __init__(self, releaser: Releaser, *, withdrawer: Withdrawer, expectation: Expectation) -> None:
+        self.instance: Final = releaser.instance
+        self.identity: Final = releaser.identity
+        self.manifest: Final = releaser.instance.manifest
+        self._releaser: Final = releaser
+        self._withdrawer: Final = withdrawer
         self._expectation: Final = expectation
-        self._clock: Final = clock
-        self._releaser: Final = Releaser(instance=instance, identity=identity, clock=clock)
+        self._clock: Final = releaser.clock
+        self._watch: Final = releaser.watch
         self._receipt: SessionReceipt | None = None
 
     @property
@@ -126,7 +135,12 @@ class Session:
     @property
     def certificate(self) -> CertificateProof:
         """What the guest's certificate proved in the handshake."""
-        return self._connection.certificate
+        return self.instance.certificate
+
+    @property
+    def notice(self) -> CodeNotice | None:
+        """What this participant has to know before its components leave; None where there is nothing to know."""
+        return code_notice(self.manifest, self.identity.name)
 
     def committed(self) -> Mapping[str, Path] | None:
         """Return the files that this participant's go for this guest commits to, by name; None without a go."""
@@ -135,32 +149,41 @@ class Session:
 
     def log(self) -> VerifiedLog:
         """Return the guest's event log, verified."""
-        return self.instance.log()
+        return self.instance.persist(self.instance.log)
 
     def status(self) -> str:
         """Return the session's state, as the guest says it."""
-        return self.instance.guest.state()
+        return self.instance.persist(self.instance.state)
 
     def failures(self) -> Mapping[str, str]:
         """Return the code of each node that failed and that only this participant's data could reach, by node.
 
         Of every other node nobody is told more than that the session failed.
         """
-        return self.instance.guest.failures()
+        return self.instance.persist(self.instance.failures)
 
-    def join(self, items: Mapping[str, Path], *, again: bool = False, salts: Mapping[str, bytes] = _NONE) -> None:
+    def join(
+        self,
+        items: Mapping[str, Path],
+        *,
+        again: bool = False,
+        salts: Mapping[str, bytes] = _NONE,
+        notify: Notify = log_notice,
+    ) -> None:
         """Commit to all of this participant's items and sign the go for this guest; nothing is released yet.
 
         Args:
             items: Every data item and component that this participant owns, by name; `{}` for none.
             again: Say True only to mean a second run: an earlier go for this manifest may have run with your data.
             salts: For items whose commitment is in the manifest, the salt that it was made with (32 bytes).
+            notify: Told of `notice`, if there is one, before anything is signed.
 
         Raises:
             ValueError: `items` is not exactly this participant's.
-            ReleaseError: GO_ALREADY_GIVEN, OUTSIDE_VALIDITY, LOG_STARTED, ITEM_CHANGED, ...
+            ReleaseError: GO_ALREADY_GIVEN, GO_WITHDRAWN, OUTSIDE_VALIDITY, LOG_STARTED, ITEM_CHANGED, ...
             TwoCvmError: The guest, its log or its proof did not hold.
         """
+        self._tell(notify)
         self._releaser.join(items, salts=salts, again=again)
 
     def release(
@@ -171,6 +194,7 @@ class Session:
         salts: Mapping[str, bytes] = _NONE,
         wait_seconds: float | None = None,
         progress: Progress = silent,
+        notify: Notify = log_notice,
     ) -> Roster:
         """Join, wait until everybody has, and send all of this participant's items.
 
@@ -182,6 +206,7 @@ class Session:
             salts: As `join`.
             wait_seconds: How long to wait for the others; the manifest's deadline where nothing is said.
             progress: Told while items are sent.
+            notify: As `join`.
 
         Returns:
             Everybody's go, as verified.
@@ -191,24 +216,19 @@ class Session:
             FetchError: ROSTER_WAIT_ENDED, or the connection was lost.
             TwoCvmError: As `join`; nothing leaves unless every rule of `release` holds.
         """
+        self._tell(notify)
         return self._releaser.release(
             items, salts=salts, again=again, wait_seconds=self._wait(wait_seconds), progress=progress
         )
 
     def withdraw(self) -> None:
-        """Withdraw from the session, for good.
+        """Withdraw from the session, for good; it is in the ledger before the guest hears of it.
 
         Raises:
             ReleaseError: TOO_LATE once the run has begun.
         """
-        self.instance.guest.withdraw(
-            sign_withdraw(
-                self.identity.consent_key,
-                manifest_hash=self.manifest.hash,
-                participant=self.identity.name,
-                report_id=self.instance.report_id,
-            )
-        )
+        self._withdrawer.note()
+        self.instance.persist(lambda: self._withdrawer.send(self.instance.guest))
 
     def receipt(self, *, wait_seconds: float | None = None) -> SessionReceipt:
         """Wait for the session to end, and return this participant's receipt, verified.
@@ -222,8 +242,10 @@ class Session:
         """
         if self._receipt is None:
             self._wait_for_end(self._wait(wait_seconds))
-            self._receipt = SessionReceipt.fetch(
-                self.instance, participant=self.identity.name, expectation=self._expectation, clock=self._clock
+            self._receipt = self.instance.persist(
+                lambda: SessionReceipt.fetch(
+                    self.instance, participant=self.identity.name, expectation=self._expectation, clock=self._clock
+                )
             )
         return self._receipt
 
@@ -244,16 +266,17 @@ class Session:
         body = self.receipt(wait_seconds=wait_seconds).body
         for promised in body.outputs:
             if promised.name == name:
-                return Output(promised=promised, guest=self.instance.guest)
+                return Output(promised=promised, instance=self.instance)
         raise ReleaseError("SESSION_ENDED", f"output {name!r}: the session ended as {body.outcome}, without outputs")
 
     def ack(self, name: str) -> None:
         """Tell the guest that an output has arrived for good, so that it can wipe early."""
-        self.instance.guest.acknowledge(name)
+        self.instance.persist(lambda: self.instance.guest.acknowledge(name))
 
     def close(self) -> None:
-        """Close the connection; the session in the guest goes on without it."""
-        self._connection.close()
+        """End the watch and the connection; the session in the guest goes on without them."""
+        self._watch.stop()
+        self.instance.close()
 
     def __enter__(self) -> Self:
         return self
@@ -266,11 +289,19 @@ class Session:
     def _wait(self, seconds: float | None) -> float:
         return float(self.manifest.rules.deadline_seconds) if seconds is None else seconds
 
+    def _tell(self, notify: Notify) -> None:
+        if (notice := self.notice) is not None:
+            notify(notice)
+
     def _wait_for_end(self, wait_seconds: float) -> None:
         last, pause = self._clock.monotonic_seconds() + wait_seconds, FIRST_PAUSE_SECONDS
-        while self.instance.log().outcome is None:
+        while (log := self.log()).outcome is None:
+            if self.identity.name in log.goes:
+                self._watch.start()
             if self._clock.monotonic_seconds() > last:
                 raise FetchError("SESSION_GOES_ON", f"session: has not ended in {wait_seconds:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self.instance.refresh()
+            self._watch.require_proven()
+            self.instance.persist(self.instance.refresh)
+        self._watch.stop()

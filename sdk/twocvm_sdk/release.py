@@ -7,9 +7,12 @@ Decides when something may be signed and when something may leave. Rules, in ord
 3. no go and no release once the log has a run, a withdrawal or an end;
 4. a go is in the ledger before it is signed, and a second one for the manifest needs `again`;
 5. nothing leaves before the roster is complete, verified, in the log, and bound by a proof that was asked for later;
-6. before each item, a proof that is older than a minute is asked for again, and rules 2 and 3 are asked again.
+6. before each item, a proof that is older than a minute is asked for again, and rules 2 and 3 are asked again;
+7. after a fresh proof that failed (`watch`) nothing more leaves, not even the rest of an item.
 
-What was admitted before, by another process or before a crash, is not sent again.
+A lost connection is replaced by a new one to the same instance, which is verified in full, and the step that it broke
+is done again there (`Instance.persist`). What was admitted before, by another process, before a crash or before an
+answer was lost, is not sent again.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from .identity import Identity
 from .instance import Instance
 from .items import Progress, ReadItem, read_items, require_names
 from .ledger import Ledger, LedgerGo, LedgerItem
+from .watch import Watch
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 1.0
@@ -52,17 +56,15 @@ class Releaser:
         instance: Proven, its manifest and consents verified.
         identity: Whose items they are.
         clock: Judges `not_before`, `not_after` and waiting.
+        ledger: This participant's, for this manifest.
+        watch: Begins with the go.
     """
 
     instance: Instance
     identity: Identity
     clock: Clock
-
-    @property
-    def ledger(self) -> Ledger:
-        """This participant's ledger for this manifest."""
-        manifest_hash = self.instance.manifest.hash
-        return Ledger(folder=self.identity.ledger_folder, manifest_hash=manifest_hash, participant=self.identity.name)
+    ledger: Ledger
+    watch: Watch
 
     def join(self, paths: Mapping[str, Path], *, salts: Mapping[str, bytes], again: bool) -> None:
         """Commit to the items and hand over the go.
@@ -77,7 +79,7 @@ class Releaser:
             ReleaseError: GO_ALREADY_GIVEN, OUTSIDE_VALIDITY, LOG_STARTED, ITEM_CHANGED and the others of the rules.
         """
         with self._read(paths, again=again) as items:
-            self._give_go(items, salts=salts, again=again)
+            self._join(items, salts=salts, again=again)
 
     def release(
         self,
@@ -105,12 +107,13 @@ class Releaser:
             TwoCvmError: Any rule of the module; then nothing more leaves.
         """
         with self._read(paths, again=again) as items:
-            go = self._give_go(items, salts=salts, again=again)
-            roster = self._roster(wait_seconds=wait_seconds)
+            go = self._join(items, salts=salts, again=again)
+            self._wait_for_roster(wait_seconds=wait_seconds)
+            roster = self.instance.persist(self._roster)
             if _digest(roster, self.identity.name) != go_digest(self._sign(go).object):
                 raise BindingError("GO_NOT_OURS", "roster: has another go of this participant than its ledger")
-            log = self._bind(roster)
-            for name in sorted(items.keys() - log.admitted):
+            self.instance.persist(lambda: self._bind(roster))
+            for name in sorted(items):
                 self._send(items[name], go, roster, progress=progress)
         return roster
 
@@ -123,6 +126,12 @@ class Releaser:
         self.ledger.standing(self.instance.report_id, again=again)
         with read_items(paths, manifest=manifest) as items:
             yield items
+
+    def _join(self, items: Mapping[str, ReadItem], *, salts: Mapping[str, bytes], again: bool) -> LedgerGo:
+        self.watch.require_proven()
+        go = self.instance.persist(lambda: self._give_go(items, salts=salts, again=again))
+        self.watch.start()
+        return go
 
     def _give_go(self, items: Mapping[str, ReadItem], *, salts: Mapping[str, bytes], again: bool) -> LedgerGo:
         log = self.instance.log()
@@ -171,17 +180,21 @@ class Releaser:
             items=go.commitments,
         )
 
-    def _roster(self, *, wait_seconds: float) -> Roster:
-        """Wait until everybody has joined, and return the roster as verified."""
+    def _wait_for_roster(self, *, wait_seconds: float) -> None:
+        """Wait until everybody has joined."""
         last, pause = self.clock.monotonic_seconds() + wait_seconds, FIRST_PAUSE_SECONDS
-        while (log := self.instance.log()).roster is None:
+        while (log := self.instance.persist(self.instance.log)).roster is None:
             log.require_not_started()
             if self.clock.monotonic_seconds() > last:
                 missing = sorted({entry.name for entry in self.instance.manifest.participants} - log.goes.keys())
                 raise FetchError("ROSTER_WAIT_ENDED", f"roster: {missing} did not join in {wait_seconds:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self.instance.refresh()
+            self.watch.require_proven()
+            self.instance.persist(self.instance.refresh)
+
+    def _roster(self) -> Roster:
+        """Fetch the roster, and return it as verified."""
         served = self.instance.guest.roster()
         return verify_roster(
             served.goes,
@@ -190,13 +203,12 @@ class Releaser:
             guest_spki_sha256=self.instance.spki_sha256,
         )
 
-    def _bind(self, roster: Roster) -> VerifiedLog:
-        """Ask for a proof that is younger than the roster, and return the log that it justifies."""
+    def _bind(self, roster: Roster) -> None:
+        """Ask for a proof that is younger than the roster, and demand that it binds what the log has."""
         bound = self.instance.reprove().log.events
         log = self._log(roster)
         if not any(event.type is EventType.ROSTER for event in log.events[:bound]):
             raise LogProofError("LOG_ROSTER_MISMATCH", "proof: does not bind the roster that the log has")
-        return log
 
     def _log(self, roster: Roster) -> VerifiedLog:
         log = self.instance.log()
@@ -207,10 +219,21 @@ class Releaser:
         return log
 
     def _send(self, item: ReadItem, go: LedgerGo, roster: Roster, *, progress: Progress) -> None:
-        self.instance.refresh()
-        self._require_open(self._log(roster))
         recorded = go.items.get(item.name)
-        self.instance.guest.upload(item, salt=recorded.salt if recorded else None, progress=progress)
+
+        def told(name: str, sent_bytes: int, total_bytes: int) -> None:
+            self.watch.require_proven()
+            progress(name, sent_bytes, total_bytes)
+
+        def send() -> None:
+            self.instance.refresh()
+            log = self._log(roster)
+            # Asked again each time: the answer to an upload may be what was lost.
+            if item.name not in log.admitted:
+                self._require_open(log)
+                self.instance.guest.upload(item, salt=recorded.salt if recorded else None, progress=told)
+
+        self.instance.persist(send)
 
     def _require_open(self, log: VerifiedLog) -> None:
         log.require_not_started()

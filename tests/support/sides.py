@@ -44,7 +44,7 @@ class Side:
 
     def connect(self, **changes: Any) -> Session:
         """Connect as this participant, with `changes` to the arguments."""
-        return Participant.connect(self.guest.url, **{**self.arguments, **changes})
+        return Participant.connect(**{"url": self.guest.url, **self.arguments, **changes})
 
     def lock(self, **changes: Any) -> ChannelProof:
         """Lock the guest as this participant, with `changes` to the arguments."""

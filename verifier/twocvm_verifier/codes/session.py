@@ -178,6 +178,11 @@ CODES: Final[dict[str, Code]] = {
         "A go for this manifest was given before, to an instance that may have run with your data. Only if a second "
         "run is what you want: say `--again` (Python: `again=True`).",
     ),
+    "GO_WITHDRAWN": _ours(
+        WRONG_STATE,
+        "The ledger says that you withdrew your go for this guest instance, so nothing more is released to it. A new "
+        "run needs a new guest, and `--again`.",
+    ),
     "IDENTITY_EXISTS": _ours(
         WRONG_STATE,
         "There is something in that place already, and keys are never overwritten. Name another folder.",
@@ -241,6 +246,11 @@ CODES: Final[dict[str, Code]] = {
     "GUEST_REPLACED": _lie(
         "Another guest instance answers than the one that was proven before. Release nothing, and start over.",
         "docs/spec/ratls.md",
+    ),
+    "GUEST_SILENT": _ours(
+        CANNOT_JUDGE,
+        "The guest has given no fresh proof for too long, so nothing more is released to it. Connect again once it "
+        "answers; if it never does, take the session as failed.",
     ),
     "MALFORMED_ANSWER": malformed(
         "The guest's answer is not what this route answers. The peer is another version, or lies.",
