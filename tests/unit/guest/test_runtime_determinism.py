@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import wasmtime
-from tests.support.actor import Stage, script, staged, wat
+from tests.support.actor import Stage, isolation, script, staged, wat
 from tests.support.actor import run as run_stage
 from tests.support.repeatable import CASES, RECORDED, outcome
 from wasmtime.component import Component, Linker
@@ -20,6 +20,8 @@ from twocvm_guest.runtime import engine
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_gives_what_was_recorded_on_another_machine(name: str) -> None:
     """Every output has the recorded digest, and every node used the recorded fuel, to the instruction."""
+    if name == "identities" and not isolation().has_folders:
+        pytest.skip("no mount namespace here, so files have the identities of a folder that others use too")
     assert outcome(CASES[name]()) == json.loads(RECORDED.read_text())[name]
 
 
@@ -30,7 +32,7 @@ def test_who_else_runs_does_not_show() -> None:
     thread = threading.Thread(target=run_stage, args=(other, beside))
     thread.start()
     try:
-        for name in ("actor", "identities"):
+        for name in ("actor", "identities") if isolation().has_folders else ("actor",):
             assert outcome(CASES[name]()) == json.loads(RECORDED.read_text())[name]
     finally:
         other.wipe()
@@ -95,14 +97,10 @@ def _operations(bits: int) -> dict[str, str]:
 @pytest.mark.parametrize("bits", [32, 64])
 def test_every_nan_that_an_operation_makes_is_the_canonical_one(bits: int) -> None:
     """Whatever goes into any floating-point operation, scalar or in lanes: a NaN that comes out has the one pattern."""
-    word, operations = f"{'u32' if bits == 32 else 'u64'}", _operations(bits)
-    core = "".join(
-        f'(func (export "{name}") (param i{bits} i{bits}) (result i64) {body})' for name, body in operations.items()
-    )
-    lifted = "".join(
-        f'(func (export "{name}") (param "a" {word}) (param "b" {word}) (result u64) (canon lift (core func $i "{name}")))'
-        for name in operations
-    )
+    word, operations = "u32" if bits == 32 else "u64", _operations(bits)
+    kind, lift = f"(param i{bits} i{bits}) (result i64)", f'(param "a" {word}) (param "b" {word}) (result u64)'
+    core = "".join(f'(func (export "{name}") {kind} {body})' for name, body in operations.items())
+    lifted = "".join(f'(func (export "{name}") {lift} (canon lift (core func $i "{name}")))' for name in operations)
     made = engine.make_engine(counts_fuel=False)
     store = wasmtime.Store(made)
     text = f"(component (core module $m {core}) (core instance $i (instantiate $m)) {lifted})"
