@@ -223,6 +223,10 @@ class Side:
         """Lock, join and release as everybody."""
         with self.connect(unlocked_ok=True) as client:
             client.accepted(client.put_manifest())
+        self.joined_and_released()
+
+    def joined_and_released(self) -> None:
+        """Join and release as everybody."""
         for step in (Client.join, Client.upload_all):
             for name in self.world.names:
                 with self.connect(name) as client:
