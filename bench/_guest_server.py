@@ -1,8 +1,7 @@
 """The guest of `handshake` and `attest_many`, in a process of its own, and the plain end that it is compared with.
 
 `python -m bench._guest_server guest|plain LATENCY_SECONDS` writes one JSON line, then one for every line that it reads:
-how many reports the platform has made, how long it has worked for them, and how much CPU the process has taken. It ends
-with its input.
+how many reports the platform has made. It ends with its input.
 
 `guest` is the guest's own service, locked to the world's manifest. `plain` is the same server whose certificate has no
 evidence, and whose application nobody asks for anything.
@@ -13,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -72,7 +70,7 @@ def _plain(agent: AttestationAgent) -> Connections:
 
 def _tell(platform: SlowPlatform) -> None:
     for _ in sys.stdin:
-        _say(reports=len(platform.reports), busy_seconds=platform.busy_seconds, cpu_seconds=time.process_time())
+        _say(reports=len(platform.reports))
     sys.exit()
 
 

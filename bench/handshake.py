@@ -51,7 +51,7 @@ class PlainHandshake(Handshake):
 
 def run() -> Iterator[Ratio]:
     """Measure, and return the ratios."""
-    with _server("guest") as guest, _server("plain") as plain:
+    with server("guest") as guest, server("plain") as plain:
         verifier = SnpVerifier(roots=simulated_roots(guest["root"].encode()), crls=NO_CRL)
         expected = Scene().expectation(verifier=verifier)
         url = f"https://127.0.0.1:{guest['port']}"
@@ -112,13 +112,22 @@ def _end(tls: TlsSocket) -> None:
 
 
 @contextmanager
-def _server(kind: str) -> Iterator[dict]:
-    command = [sys.executable, "-m", "bench._guest_server", kind, "0"]
+def server(kind: str, *, latency_seconds: float = 0.0) -> Iterator[dict]:
+    """Run `bench._guest_server` for the length of a `with`; its first line, and the process as `process`."""
+    command = [sys.executable, "-m", "bench._guest_server", kind, str(latency_seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            yield json.loads(process.stdout.readline()) | {"pid": process.pid}
+            yield json.loads(process.stdout.readline()) | {"process": process}
         finally:
             process.kill()
+
+
+def reports_of(server: dict) -> int:
+    """Return how many reports a server's platform has made until now."""
+    process = server["process"]
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())["reports"]
 
 
 if __name__ == "__main__":

@@ -99,18 +99,20 @@ class Scene:
         locked: Whether the guest has the manifest in force.
         host_data: What it was launched with.
         limits: What its clients may cost.
+        latency_seconds: How long its platform takes for a report.
     """
 
     world: World = field(default_factory=World)
     locked: bool = True
     host_data: bytes = bytes(32)
     limits: Limits = field(default_factory=Limits)
+    latency_seconds: float = 0.0
     platform: SimulatedPlatform = field(init=False)
     log: LogPosition = field(init=False)
 
     def __post_init__(self) -> None:
         self.platform = SimulatedPlatform(
-            chip(), host_data=self.host_data, measurement=MEASUREMENT, latency_seconds=0.0
+            chip(), host_data=self.host_data, measurement=MEASUREMENT, latency_seconds=self.latency_seconds
         )
         self.log = AFTER_LOCK if self.locked else BEFORE_LOCK
 

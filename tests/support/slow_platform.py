@@ -7,7 +7,6 @@ REPORT_DATA of every report that was made.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +22,6 @@ class SlowPlatform:
     Attributes:
         reports: REPORT_DATA of each report that was made, in order.
         failing: Further calls fail while this is set.
-        busy_seconds: How long the device has worked, in all.
     """
 
     name = "simulated"
@@ -31,7 +29,6 @@ class SlowPlatform:
     def __init__(self, attester: Attester) -> None:
         self.reports: list[bytes] = []
         self.failing: OSError | None = None
-        self.busy_seconds = 0.0
         self._attester = attester
         self._free = threading.Event()
         self._free.set()
@@ -58,16 +55,13 @@ class SlowPlatform:
         if not self._users.acquire(blocking=False):
             raise RuntimeError("the device was called while it was at work")
         try:
-            began = time.perf_counter()
             self._called.set()
             if not self._free.wait(10):
                 raise TimeoutError("a test holds the device for ever")
             if self.failing is not None:
                 raise self.failing
             self.reports.append(report_data)
-            report = self._attester.report(report_data)
-            self.busy_seconds += time.perf_counter() - began
-            return report
+            return self._attester.report(report_data)
         finally:
             self._users.release()
 
