@@ -196,6 +196,8 @@ def test_guest_never_resumes(guest: RunningGuest) -> None:
             connection.sendall(request("GET", "/whoami"))
             connection.recv(100)
             session = connection.get_session()
+            # Without a proper end OpenSSL would give up the session by itself, and this test would show nothing.
+            connection.shutdown()
             counts.append(len(judged))
     assert counts[1] == 2 * counts[0]
 
