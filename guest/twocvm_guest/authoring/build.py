@@ -30,6 +30,7 @@ _C_FLAGS: Final = (
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-Wl,--no-entry", "-Wl,-z,stack-size=65536"),
     *("-std=c17", "-O2", "-s", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror"),
 )
+_STDERR: Final = 2
 _COMPONENTIZE_PY: Final = "from componentize_py import script; script()"
 # Python's library imports far more of WASI than any component may. The tool replaces everything under `wasi:` by traps,
 # so what the component itself imports goes by another name of the same length until that is done.
@@ -101,6 +102,6 @@ _BUILDERS: Final[Mapping[Language, Callable[[Path, Path], bytes]]] = {
 
 
 def _run(command: list[str], scratch: Path) -> None:
-    ending = subprocess.run(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False)
+    ending = subprocess.run(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=_STDERR, check=False)
     if ending.returncode:
         raise ComponentError("BUILD_FAILED", f"the build ended with status {ending.returncode}; its words are above")

@@ -1,15 +1,16 @@
-"""One local run: components admitted, the graph run with witnesses, outputs filtered as in a guest."""
+"""One local run: components admitted, the graph run with witnesses, outputs filtered, all as in a guest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from twocvm_guest.runtime.isolation import IsolationReport
 from twocvm_guest.runtime.items import Item
+from twocvm_guest.runtime.run import RunResult
 from twocvm_verifier.manifest import Manifest
-from twocvm_verifier.manifest.graph import Node, nodes
+from twocvm_verifier.manifest.graph import Flow, Node
 
 from .watched import Testimony, WatchedRuntime
 
@@ -39,19 +40,19 @@ class LocalRun:
 
     Attributes:
         nodes: In the order of the graph.
-        refused: A filter refused an output, so that nobody would have got any.
+        refused: By output and filter, the code of the filter that let nothing go to anybody.
         outputs: What a guest would hand out, by name; empty where it would hand out nothing. The caller closes them.
     """
 
     nodes: tuple[NodeStory, ...]
-    refused: bool
+    refused: Mapping[str, str]
     outputs: Mapping[str, Item]
 
     @property
     def code(self) -> str:
         """The first failure's code, or nothing where the run completed."""
-        failed = (node.code for node in self.nodes if node.code)
-        return next(failed, "FILTER_REFUSED" if self.refused else "")
+        failed = (*(node.code for node in self.nodes), *self.refused.values())
+        return next(filter(None, failed), "")
 
 
 def run_local(
@@ -73,16 +74,22 @@ def run_local(
     with WatchedRuntime(manifest, isolation=isolation) as runtime:
         for component in manifest.components:
             runtime.admit(component, components[component.name])
-        result = runtime.run(data)
-        filtered = runtime.filter(result.outputs) if result.completed else result
+        result = _filtered(runtime, data)
         testimonies = runtime.testimonies()
-    for item in result.outputs.values():
-        item.close()
-    return LocalRun(
-        nodes=tuple(_story(node, result.failures.get(node.name, ""), testimonies) for node in nodes(manifest)),
-        refused=result.completed and not filtered.completed,
-        outputs=filtered.outputs,
-    )
+    flow = Flow(manifest)
+    nodes = (*flow.nodes, *(node for chain in flow.filter_nodes.values() for node in chain))
+    stories = tuple(_story(node, result.failures.get(node.name, ""), testimonies) for node in nodes)
+    known = {node.name for node in nodes}
+    refused = {name: code for name, code in result.failures.items() if name not in known}
+    return LocalRun(nodes=stories, refused=refused, outputs=result.outputs)
+
+
+def _filtered(runtime: WatchedRuntime, data: Mapping[str, Item]) -> RunResult:
+    result = runtime.run(data)
+    with ExitStack() as held:
+        for item in result.outputs.values():
+            held.enter_context(closing(item))
+        return runtime.filter(result.outputs) if result.completed else result
 
 
 def _story(node: Node, code: str, testimonies: Mapping[str, Testimony]) -> NodeStory:

@@ -17,8 +17,8 @@ def lines(ran: LocalRun) -> Iterator[str]:
     """Yield the run for people, each node with what it said."""
     for node in ran.nodes:
         yield from _node_lines(node)
-    if ran.refused:
-        yield f"outputs  refused, FILTER_REFUSED: {CODES['FILTER_REFUSED'].meaning}"
+    for name, code in ran.refused.items():
+        yield f"filter {name}: refused{_meaning(code)}"
     for name, item in ran.outputs.items():
         yield f"output {name}: {item.size_bytes} bytes, SHA-256 {item.sha256.hex()}"
     yield f"failed: {ran.code}" if ran.code else "completed"
@@ -31,6 +31,7 @@ def as_json(ran: LocalRun) -> dict[str, object]:
         "outcome": "failed" if ran.code else "completed",
         "code": ran.code,
         "nodes": [_node_json(node) for node in ran.nodes],
+        "refused": dict(ran.refused),
         "outputs": {
             name: {"bytes": item.size_bytes, "sha256": item.sha256.hex()} for name, item in ran.outputs.items()
         },

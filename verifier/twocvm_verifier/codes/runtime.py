@@ -74,8 +74,7 @@ CODES: Final[dict[str, Code]] = {
         "bytes everywhere. Run the command that is named.",
         spec=_AUTHORS,
     ),
-    # How a run failed: at its end, or at one node.
-    "FILTER_REFUSED": _node("A filter refused an output, so nobody gets any. Look at what the manifest lets through."),
+    # How a node of a run failed.
     "NODE_DIED": _node("The worker of a node ended without saying how, or said what no worker says."),
     "NODE_EXIT": _node("A component ended with an error status of its own."),
     "NODE_FUEL": _node("A component executed more instructions than the manifest's fuel allows."),
