@@ -26,7 +26,6 @@ from .attestation import signed_receipt
 from .platforms.attester import Attester
 from .runtime.items import Item
 from .runtime.run import RunResult
-from .session.filters import pass_filters
 from .session.intake import Offer
 from .session.machine import State
 from .session.session import Session
@@ -44,6 +43,10 @@ class Workers(Protocol):
 
     def run(self, inputs: Mapping[str, Item]) -> RunResult:
         """Run the manifest's graph, once. Blocks; the inputs stay their caller's."""
+        ...
+
+    def filter(self, outputs: Mapping[str, Item]) -> RunResult:
+        """Pass what a run left through the manifest's filters. Blocks; the outputs stay their caller's."""
         ...
 
     def wipe(self) -> None:
@@ -252,15 +255,24 @@ class LockedGuest:
 
     def _complete(self, result: RunResult) -> bool:
         # Of a result only this much goes on, and of the failures only what `failures` lets through.
-        outputs = result.outputs
         try:
             with self._transition:
                 self._failures = result.failures
                 if not result.completed or not self._session.ran():
                     return False
-            sealed = {name: _sealed(item) for name, item in outputs.items()}
-            if not pass_filters(self.manifest, sealed):
+            return self._seal(self._workers.filter(result.outputs))
+        finally:
+            for item in result.outputs.values():
+                item.close()
+
+    def _seal(self, filtered: RunResult) -> bool:
+        outputs = filtered.outputs
+        try:
+            with self._transition:
+                self._failures = filtered.failures
+            if not filtered.completed:
                 return False
+            sealed = {name: _sealed(item) for name, item in outputs.items()}
             self._vault.drop_items()
             with self._transition:
                 self._vault.keep_outputs(outputs)

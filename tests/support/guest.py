@@ -26,11 +26,13 @@ import requests
 from tests.support.attested_guest import NO_CRL, certificate_of, chip, policy
 from tests.support.manifests import AT, MEASUREMENT, World, party
 
+from twocvm_guest.filters.chain import Chain
 from twocvm_guest.locked import Workers
 from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.simulated import SimulatedPlatform
 from twocvm_guest.runtime.isolation import FeatureReport, IsolationReport
 from twocvm_guest.runtime.items import Item, ItemWriter
+from twocvm_guest.runtime.live import Live
 from twocvm_guest.runtime.run import RunResult
 from twocvm_guest.serve import Guest
 from twocvm_guest.tls import Limits
@@ -39,6 +41,7 @@ from twocvm_verifier import framing, strictjson
 from twocvm_verifier.eventlog import parse_log
 from twocvm_verifier.logevents import Event
 from twocvm_verifier.manifest import Component, Manifest
+from twocvm_verifier.manifest.graph import Flow
 from twocvm_verifier.manifest.statements import Statement
 from twocvm_verifier.ratls.proof import Expectation
 from twocvm_verifier.snp.roots import simulated_roots
@@ -118,6 +121,14 @@ class ScriptedWorkers:
         if self._failures:
             return RunResult(completed=False, outputs={}, failures=self._failures)
         return RunResult(completed=True, outputs=self._written(), failures={})
+
+    def filter(self, outputs: Mapping[str, Item]) -> RunResult:
+        """Filter as every guest does; a component that filters would be missed."""
+        if self.manifest is None:
+            raise RuntimeError("never started")
+        flow = Flow(self.manifest)
+        chain = Chain(self.manifest, flow, {}, live=Live(), isolation=ISOLATION, witness=lambda _: ())
+        return chain.all(outputs)
 
     def wipe(self) -> None:
         """Stop."""

@@ -32,6 +32,7 @@ class Work(enum.Enum):
     COMPOSE = "compose"
     INSPECT = "inspect"
     RUN = "run"
+    FILTER = "filter"
 
 
 class Outcome(enum.Enum):
@@ -51,6 +52,13 @@ class Outcome(enum.Enum):
     MEMORY = 18
     FUEL = 19
     EXIT = 20
+    # A filter (`filters/`).
+    LENGTH = 24
+    NOT_OF_FORMAT = 25
+    ROWS = 26
+    SCHEMA = 27
+    GROUP = 28
+    VALUE = 29
     # Ours.
     ISOLATION = 32
     INTERNAL = 33
@@ -91,8 +99,10 @@ class Job:
         data_bytes: Writable memory, likewise.
         file_bytes: The longest file that may be written.
         cpu_seconds: Processor time of the whole process.
-        component: Descriptor of the component (admission), or of its compiled form (run).
-        result: Descriptor of a memory file for the compiled form, or for the description.
+        component: Descriptor of the component (admission), of its compiled form (run), or of what a filter is to do.
+        source: Descriptor of the output that a filter reads.
+        result: Descriptor of a memory file for the compiled form, the description, or what a filter leaves.
+        library: The module of `filters` that a filter needs beside the common ones; empty for none.
         inputs: Port, descriptor and size in bytes of each input.
         outputs: The output ports.
         output_bytes: Of all outputs together.
@@ -117,7 +127,9 @@ class Job:
     file_bytes: int = 0
     cpu_seconds: int = 0
     component: int = -1
+    source: int = -1
     result: int = -1
+    library: str = ""
     inputs: tuple[tuple[str, int, int], ...] = ()
     outputs: tuple[str, ...] = ()
     output_bytes: int = 0

@@ -36,6 +36,8 @@ _END_SECONDS: Final = 10.0
 _BOOT: Final = (
     "import sys; sys.path += sys.argv[2:]; from twocvm_guest.runtime.worker import main; main(int(sys.argv[1]))"
 )
+# The engine; and what built-in filters need, of which the last is there only with the extra `noise`.
+_LIBRARIES: Final = ("wasmtime", "rfc8785", "jsonschema_rs", "opendp")
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "TOKIO_WORKER_THREADS": "1", "LANG": "C.UTF-8"}
 
 
@@ -192,9 +194,12 @@ def _readable(descriptor: int, deadline: float) -> bool:
     return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
-def _folders() -> tuple[str, str]:
-    """Return the folders that hold this package and the engine's, without importing the engine here."""
-    engine = importlib.util.find_spec("wasmtime")
-    if engine is None or engine.origin is None:
-        raise ModuleNotFoundError("No module named 'wasmtime'", name="wasmtime")
-    return str(Path(__file__).parent.parent.parent), str(Path(engine.origin).parent.parent)
+def _folders() -> tuple[str, ...]:
+    """Return the folders that hold this package and what workers import, without importing any of it here."""
+    found = (_folder(name) for name in _LIBRARIES)
+    return tuple(dict.fromkeys((str(Path(__file__).parent.parent.parent), *filter(None, found))))
+
+
+def _folder(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    return "" if spec is None or spec.origin is None else str(Path(spec.origin).parent.parent)

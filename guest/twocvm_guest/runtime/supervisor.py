@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from twocvm_guest.filters.chain import Chain, require_filters
 from twocvm_verifier.errors import ComponentError
 from twocvm_verifier.manifest import Component, Manifest
-from twocvm_verifier.manifest.graph import Node, nodes
+from twocvm_verifier.manifest.graph import Flow, Node, filter_components
 
 from . import gate
 from .isolation import IsolationReport
@@ -34,12 +35,18 @@ class Runtime:
     Args:
         manifest: In force.
         isolation: What every worker must have, as `isolation.probe` found it.
+
+    Raises:
+        UnsupportedError: UNSUPPORTED_FILTER; the manifest has a filter that this guest has not got.
     """
 
     def __init__(self, manifest: Manifest, *, isolation: IsolationReport) -> None:
         self._manifest: Final = manifest
         self._isolation: Final = isolation
-        self._nodes: Final = nodes(manifest)
+        require_filters(manifest)
+        self._flow: Final = Flow(manifest)
+        self._nodes: Final = self._flow.nodes
+        self._filters: Final = filter_components(manifest)
         self._live: Final = Live()
         self._compiling: Final = threading.BoundedSemaphore(_ADMISSIONS)
         self._guard: Final = threading.Condition()
@@ -65,11 +72,13 @@ class Runtime:
                 raise
 
     def _admit(self, component: Component, item: Item) -> None:
-        node = next(each for each in self._nodes if component.name in {member.name for member in each.members})
-        calls = calls_of(node.calls, component.name)
+        holding = (each for each in self._nodes if component.name in {member.name for member in each.members})
+        node = next(holding, None)
+        calls = calls_of(node.calls, component.name) if node else ()
         compiled = gate.admit(component, item, calls=calls, live=self._live, isolation=self._isolation)
-        if len(node.members) == 1:
-            self._keep(self._compiled, node.name, compiled)
+        if node is None or len(node.members) == 1:
+            # A component that filters is in no node of the graph, and gets one for each output.
+            self._keep(self._compiled, component.name, compiled)
             return
         compiled.close()
         self._keep(self._parts, component.name, item.duplicate(component.name))
@@ -122,7 +131,7 @@ class Runtime:
                 raise RuntimeError("runtime: one run a launch")
             if self._live.ended:
                 return WIPED
-            missing = {node.name for node in self._nodes} - self._compiled.keys()
+            missing = ({node.name for node in self._nodes} | self._filters) - self._compiled.keys()
             missing |= {each.name for each in self._manifest.data} - inputs.keys()
             if missing:
                 raise RuntimeError(f"runtime: {sorted(missing)} not admitted")
@@ -137,6 +146,26 @@ class Runtime:
                 witness=self._witness,
             )
             return run.all(inputs)
+
+    def filter(self, outputs: Mapping[str, Item]) -> RunResult:
+        """Pass what a run left through the manifest's filters. Blocks; `outputs` stay their caller's.
+
+        Args:
+            outputs: Of the `RunResult` of `run`, which has completed.
+
+        Returns:
+            What may be handed out, which the caller closes; or the code of the filter that refused.
+        """
+        with self._at_work():
+            chain = Chain(
+                self._manifest,
+                self._flow,
+                self._compiled,
+                live=self._live,
+                isolation=self._isolation,
+                witness=self._witness,
+            )
+            return chain.all(outputs)
 
     def _witness(self, node: Node) -> tuple[int, ...]:  # noqa: ARG002 - for who overrides it
         """Return what a worker tells everything to: nothing. Only `twocvm run --local` has something there."""

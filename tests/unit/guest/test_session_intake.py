@@ -6,11 +6,9 @@ import pytest
 from tests.support.manifests import ITEM_MAX_BYTES, World
 from tests.support.session_core import collecting, component_offer, data_offer, locked
 
-from twocvm_guest.session.filters import pass_filters
 from twocvm_guest.session.intake import MAX_COMPONENT_BYTES, Intake, Offer
 from twocvm_guest.session.machine import State
 from twocvm_verifier.errors import MalformedError, ReleaseError
-from twocvm_verifier.receipt import SealedOutput
 
 WORLD = World()
 OWNER, OTHER, OWNER_OF_CODE = "hospital-a", "hospital-b", "analytics"
@@ -118,31 +116,3 @@ def test_intake_wants_a_commitment_for_every_data_item() -> None:
     """An intake that knows no commitment for an item is our own mistake, and none is made."""
     with pytest.raises(ValueError, match="commitments"):
         Intake(WORLD.manifest, commitments={})
-
-
-@pytest.mark.parametrize(("size_bytes", "passes"), [(16, True), (17, False)])
-def test_filter_stands_before_every_output(*, size_bytes: int, passes: bool) -> None:
-    """An output that is longer than its filter allows holds back all of them, however large its own limit is."""
-
-    def filtered(document: dict[str, object]) -> None:
-        document["filters"] = [
-            {"name": "short", "owner": OWNER, "builtin": "max_bytes", "parameters": {"max_bytes": 16}}
-        ]
-        outputs = document["outputs"]
-        assert isinstance(outputs, list)
-        outputs[0]["filters"] = ["short"]
-
-    world = World(edit=filtered)
-    sealed = {
-        "model": SealedOutput(sha256=bytes(32), size_bytes=size_bytes),
-        "evaluation": SealedOutput(sha256=bytes(32), size_bytes=17),
-    }
-    assert pass_filters(world.manifest, sealed) is passes
-
-
-def test_every_output_must_be_there() -> None:
-    """A run that left an output out, or wrote one that nobody asked for, passes no filter."""
-    model = SealedOutput(sha256=bytes(32), size_bytes=1)
-    assert not pass_filters(WORLD.manifest, {"model": model})
-    assert not pass_filters(WORLD.manifest, {"model": model, "evaluation": model, "more": model})
-    assert pass_filters(WORLD.manifest, {"model": model, "evaluation": model})

@@ -208,10 +208,20 @@ WRONG_FORM: dict[str, tuple[Document, str, str]] = {
     "a step backwards": (builtin("f", "rounding", format="csv", columns=["n"], step="-1"), "range", "/parameters/step"),
     "padding to nothing": (builtin("f", "padding", sizes=[0]), "range", "/parameters/sizes/0"),
     "noise without a mechanism's name": (noise("f", mechanism="uniform"), "form", "/parameters/mechanism"),
-    "delta of laplace": (noise("f", delta="0.1"), "unknown", "/parameters/delta"),
+    "delta of laplace": (noise("f", delta="0.01"), "unknown", "/parameters/delta"),
     "gaussian without delta": (noise("f", mechanism="gaussian"), "missing", "/parameters/delta"),
-    "delta of one": (noise("f", mechanism="gaussian", delta="1"), "range", "/parameters/delta"),
+    "a delta that protects nobody": (
+        noise("f", mechanism="gaussian", delta="0.010000000001"),
+        "range",
+        "/parameters/delta",
+    ),
     "epsilon of nothing": (noise("f", epsilon="0"), "range", "/parameters/epsilon"),
+    "an epsilon that protects nobody": (noise("f", epsilon="10.1"), "range", "/parameters/epsilon"),
+    "a bound of sixteen figures": (
+        noise("f", digits=9, highest="1000000"),
+        "range",
+        "/parameters/highest",
+    ),
     "no sensitivity": (noise("f", sensitivity="0"), "range", "/parameters/sensitivity"),
     "a sensitivity between digits": (noise("f", sensitivity="0.5"), "form", "/parameters/sensitivity"),
     "a bound between digits": (noise("f", lowest="0.5"), "form", "/parameters/lowest"),
@@ -527,7 +537,7 @@ def _noised(epsilon: str, *, delta: str | None = None, outputs: tuple[int, ...] 
     """Return a manifest whose first item has this budget, and noise of 0.5 on some of its two outputs."""
 
     def edit(document: Document) -> None:
-        document["filters"] = [noise(), noise("more", columns=["m"], mechanism="gaussian", delta="0.1")]
+        document["filters"] = [noise(), noise("more", columns=["m"], mechanism="gaussian", delta="0.01")]
         for index in outputs:
             document["outputs"][index]["filters"] = ["blur"]
         document["data"][0]["budget"] = {"epsilon": epsilon} | ({} if delta is None else {"delta": delta})
@@ -545,9 +555,9 @@ BUDGETS: dict[str, tuple[Document, set[tuple[str, str]]]] = {
     "a trifle too little": (_noised("0.999999999999"), {("budget", "/data/0/budget")}),
     "one output without noise": (_noised("100", outputs=(0,)), {("budget", "/data/0/budget")}),
     "no noise at all": (_noised("100", outputs=()), {("budget", "/data/0/budget")}),
-    "both noises of an output": (_more_noise(_noised("1.5", delta="0.1")), set()),
+    "both noises of an output": (_more_noise(_noised("1.5", delta="0.01")), set()),
     "no delta": (_more_noise(_noised("1.5")), {("budget", "/data/0/budget")}),
-    "too little delta": (_more_noise(_noised("1.5", delta="0.099")), {("budget", "/data/0/budget")}),
+    "too little delta": (_more_noise(_noised("1.5", delta="0.0099")), {("budget", "/data/0/budget")}),
     "a budget of nothing": (_noised("0"), {("range", "/data/0/budget/epsilon")}),
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from . import clients, connection, evidence, manifest, runtime, session
+from . import clients, connection, evidence, filters, manifest, runtime, session
 from .table import Code
 
 __all__ = ["CODES", "GROUPS", "Code", "merged"]
@@ -26,6 +26,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "Session": session.CODES,
         "A participant's own machine": clients.CODES,
         "Components and runtime": runtime.CODES,
+        "Filters": filters.CODES,
     }
 )
 

@@ -44,6 +44,11 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _BUILTIN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 _EVERYWHERE: Final = Decimal("999999999.999999999999")
 _LEAST: Final = Decimal("0.000000000001")
+# More than this protects nobody, and less than this leaves nothing of a number; between them all can be computed.
+_LEAST_EPSILON: Final = Decimal("0.0001")
+_MOST_EPSILON: Final = Decimal(10)
+_MOST_DELTA: Final = Decimal("0.01")
+_MAX_UNITS: Final = 10**15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +151,8 @@ def _noise(place: Place) -> FilterKind:
     noise = Noise(
         target=_target(fields),
         mechanism=Mechanism(mechanism or Mechanism.LAPLACE),
-        epsilon=_decimal(fields["epsilon"], _LEAST, _EVERYWHERE),
-        delta=fields.optional("delta", _delta, Decimal(0)),
+        epsilon=_decimal(fields["epsilon"], _LEAST_EPSILON, _MOST_EPSILON),
+        delta=fields.optional("delta", lambda member: _decimal(member, _LEAST, _MOST_DELTA), Decimal(0)),
         sensitivity=_decimal(fields["sensitivity"], _LEAST, _EVERYWHERE),
         digits=fields["digits"].integer(0, MAX_DIGITS),
         lowest=_decimal(fields["lowest"], -_EVERYWHERE, _EVERYWHERE),
@@ -156,6 +161,8 @@ def _noise(place: Place) -> FilterKind:
     for key, value in (("sensitivity", noise.sensitivity), ("lowest", noise.lowest), ("highest", noise.highest)):
         if value != round(value, noise.digits):
             fields[key].wrong(Rule.FORM, f"has more decimals than digits says: {noise.digits}")
+        elif abs(value) * 10**noise.digits >= _MAX_UNITS:
+            fields[key].wrong(Rule.RANGE, f"has more than 15 figures, {noise.digits} of them decimals")
     if noise.lowest > noise.highest:
         fields["highest"].wrong(Rule.RANGE, "less than lowest")
     return noise

@@ -92,11 +92,12 @@ class Flow:
         self.filter_nodes: Mapping[str, tuple[Node, ...]] = MappingProxyType(
             {name: chain for name, chain in chains.items() if chain}
         )
-        for name, chain in self.filter_nodes.items():
-            self._labels |= dict.fromkeys((node.name for node in chain), self._labels[node_of[name]])
+        for output in manifest.outputs:
+            names = (filter_node_name(output.name, name) for name in output.filters)
+            self._labels |= dict.fromkeys(names, self._labels[node_of[output.name]])
 
     def items_reaching(self, node: str) -> tuple[DataItem, ...]:
-        """Return every data item that can reach the node of that name, a filter's or another: its label."""
+        """Return every data item that can reach the node of that name, or the filter, built in or not: its label."""
         return tuple(item for bit, item in enumerate(self._items) if self._labels[node] >> bit & 1)
 
     def outputs_reached_by(self, item: str) -> tuple[Output, ...]:
