@@ -16,7 +16,7 @@ _HEAD = """# Refusals
 
 Every refusal has a code. It stands in errors, in findings, in problem documents and on standard error; it is never
 renamed and never reused. *Exit* is the exit status of `twocvm` when this refusal decides, *HTTP* the status with which
-a guest answers when it is the guest that refuses; empty where a guest never does.
+a guest answers when it is the guest that refuses (or the proxy, for its own); empty where neither ever does.
 
 This page is made from the table in `verifier/twocvm_verifier/codes/` by `python -m tools.codes_page`; change it there.
 """

@@ -84,6 +84,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "status": Entry(_SDK, "sdk", "Ask a verified guest for its state."),
     "output": Entry(_SDK, "sdk", "Fetch an output together with its receipt."),
     "withdraw": Entry(_SDK, "sdk", "Withdraw from a session before it runs."),
+    "proxy": Entry(_SDK, "sdk", "Let any tool on this machine talk to a verified guest."),
     "receipt": {"verify": Entry(_SDK, "sdk", "Judge a receipt, offline, years later.")},
     "measure": Entry(_MEASURE, "measure", "Compute the measurement of a guest, or say which launch has one."),
     "doctor": Entry(_SERVE, "guest", "Say what works on this machine, and what to do about the rest."),

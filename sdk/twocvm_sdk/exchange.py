@@ -68,12 +68,28 @@ class Exchanges:
         """
         head = request_head(method, target, host=self._host, fields=fields, content_length=content_length)
         with self.ending_on_failure():
-            self._require_idle()
+            self.require_idle()
             self._send(head, body, content_length)
             answer = read_head(self._reader)
             self._last = self._last or ("connection", "close") in answer.fields
             self._open_body = Body(self._reader, size_bytes=answer.content_length, abandon=self.close)
             return answer, self._open_body
+
+    def require_idle(self) -> None:
+        """Refuse where no request can be sent now.
+
+        Raises:
+            RuntimeError: The answer before was not read to its end.
+            MalformedError: Something came unasked.
+            FetchError: The connection has ended.
+        """
+        if self.closed:
+            raise lost("has ended")
+        if self._open_body is not None and self._open_body.remaining_bytes:
+            raise RuntimeError("the answer before was not read to its end")
+        if self._last:
+            raise lost("the guest ended it after its last answer")
+        self.require_silence()
 
     def require_silence(self) -> None:
         """Refuse whatever came without having been asked for.
@@ -97,15 +113,6 @@ class Exchanges:
     def close(self) -> None:
         """End the connection; a second call does nothing."""
         self._reader.close()
-
-    def _require_idle(self) -> None:
-        if self.closed:
-            raise lost("has ended")
-        if self._open_body is not None and self._open_body.remaining_bytes:
-            raise RuntimeError("the answer before was not read to its end")
-        if self._last:
-            raise lost("the guest ended it after its last answer")
-        self.require_silence()
 
     def _pending(self) -> bool:
         with self.tls.immediately():

@@ -84,6 +84,27 @@ def read_file(folder: int, name: str, *, max_bytes: int, secret: bool) -> bytes:
     return data
 
 
+def read_private(path: Path, *, max_bytes: int) -> bytes:
+    """Return the content of a file that is this user's alone, in whatever folder.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ReleaseError: As `read_file`.
+    """
+    with _parent(path) as folder:
+        return read_file(folder, path.name, max_bytes=max_bytes, secret=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Create a file of mode 0600 that does not exist yet, and have it on disk before returning.
+
+    Raises:
+        OSError: It cannot be written there, or is there.
+    """
+    with _parent(path) as folder:
+        write_new(folder, path.name, data, mode=PRIVATE_FILE)
+
+
 def write_new(folder: int, name: str, data: bytes, *, mode: int) -> None:
     """Create a file that does not exist yet, and have it on disk before returning.
 
@@ -153,6 +174,15 @@ def sync_folder(path: Path) -> None:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _parent(path: Path) -> Iterator[int]:
+    folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield folder
     finally:
         os.close(folder)
 

@@ -13,7 +13,6 @@ nothing that commits anybody.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -162,16 +161,9 @@ def _pin(uri: Pkcs11Uri, prompt: PinPrompt | None, *, name: str) -> str:
             raise ReleaseError("TOKEN_PIN", f"token {name!r:.80}: got no PIN, and nobody to ask for it")
         return prompt(name)
     try:
-        folder = os.open(uri.pin_file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ReleaseError("TOKEN_PIN", f"pin-source: {error.strerror}") from error
-    try:
-        raw = storage.read_file(folder, uri.pin_file.name, max_bytes=_MAX_PIN_BYTES, secret=True)
-        return raw.removesuffix(b"\n").decode("utf-8")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+        return storage.read_private(uri.pin_file, max_bytes=_MAX_PIN_BYTES).removesuffix(b"\n").decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ReleaseError("TOKEN_PIN", "pin-source: want a file with the PIN in it") from error
-    finally:
-        os.close(folder)
 
 
 def _private_key(session: Any, uri: Pkcs11Uri) -> Any:  # noqa: ANN401

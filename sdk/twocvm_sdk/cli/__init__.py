@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twocvm_verifier.shell import command_group
 
-from . import guests, keys, receipts, session
+from . import guests, keys, proxy, receipts, session
 
 app = command_group()
 identity_app = command_group("A participant's keys.")
@@ -30,5 +30,6 @@ for _command in (
     session.release,
     session.output,
     session.withdraw,
+    proxy.proxy,
 ):
     app.command(_command.__name__)(_command)

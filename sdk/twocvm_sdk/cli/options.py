@@ -61,18 +61,28 @@ def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated
             not allow them.
         TwoCvmError: A file is not what it should be.
     """
-    from twocvm_sdk.address import parse_address
     from twocvm_sdk.identity import Identity
 
-    try:
-        parse_address(url)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="GUEST") from error
+    guest_address(url)
     own = read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=own)
     return Side(
         url=url, identity=Identity.load(identity, pin=ask_pin), manifest=own, policy=read_policy(policy), roots=roots
     )
+
+
+def guest_address(url: str) -> None:
+    """Demand that a URL is a guest's.
+
+    Raises:
+        typer.BadParameter: It is not.
+    """
+    from twocvm_sdk.address import parse_address
+
+    try:
+        parse_address(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="GUEST") from error
 
 
 def read_roots(name: Path | None, *, manifest: Manifest | None) -> Roots | None:

@@ -14,6 +14,11 @@ def _ours(exit_status: int, meaning: str) -> Code:
     return Code(exit_status=exit_status, http_status=500, meaning=meaning, spec=_SDK)
 
 
+def _proxy(http_status: int, meaning: str, *, exit_status: int = NOT_AUTHORISED) -> Code:
+    # Answered by the proxy to tools.
+    return Code(exit_status=exit_status, http_status=http_status, meaning=meaning, spec=_SDK)
+
+
 CODES: Final[dict[str, Code]] = {
     "EXTRA_MISSING": _ours(
         UNSUPPORTED,
@@ -50,5 +55,34 @@ CODES: Final[dict[str, Code]] = {
     "TOKEN_FAILED": _ours(
         CANNOT_JUDGE,
         "The token could not do what was asked of it. Try again; then look at the token.",
+    ),
+    # The proxy.
+    "MALFORMED_PROXY_REQUEST": malformed(
+        "The proxy does not pass this request on: it takes HTTP/1.1 with a path as target, a body with its length, and "
+        "no upgrade.",
+        _SDK,
+    ),
+    "MALFORMED_PROXY_SECRET": malformed(
+        "The file holds no secret for a proxy. Name one that is not there yet: it is made, with a new one in it.",
+        _SDK,
+    ),
+    "PROXY_HOST": _proxy(
+        421,
+        "The request names another host than the proxy's own address, as a web page does whose name was made to lead "
+        "here. Use the address that the proxy printed.",
+    ),
+    "PROXY_WEB_PAGE": _proxy(
+        403,
+        "The request was sent by a web page. The proxy is for tools; pages get nothing from it.",
+    ),
+    "PROXY_SECRET": _proxy(
+        401,
+        "The proxy wants to be shown its secret: `Authorization: Bearer` and the content of the file that `--secret` "
+        "names.",
+    ),
+    "PROXY_BUSY": _proxy(
+        503,
+        "The proxy serves as many connections as it can. Wait for one to end.",
+        exit_status=CANNOT_JUDGE,
     ),
 }
