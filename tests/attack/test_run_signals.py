@@ -19,7 +19,7 @@ import requests
 from tests.support.actor import ACTOR, RUN, isolation, wat
 from tests.support.guest import LiveGuest, code_of
 from tests.support.guest_process import acting_world
-from tests.support.manifests import MEASUREMENT, Document, World
+from tests.support.manifests import MEASUREMENT, Document, World, builtin
 
 from twocvm_guest.runtime.supervisor import Runtime
 
@@ -38,6 +38,12 @@ class Signal:
     commands: tuple[str, ...] = ()
     wasm: bytes = ACTOR
     limits: Mapping[str, int] = field(default_factory=dict)
+    filter_bytes: int = 0
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What the guest keeps of the failure: by node, or by filter where there is one."""
+        return {"model/small" if self.filter_bytes else NODE: self.code}
 
 
 def shouting(body: str, more: str = "") -> bytes:
@@ -71,6 +77,7 @@ SIGNALS = {
     "a folder": Signal(code="OUTPUT_UNEXPECTED", commands=(f"mkdir /out/report/{WORD}",)),
     "many small files": Signal(code="OUTPUT_UNEXPECTED", commands=("files /out/report 2",)),
     "no output": Signal(code="OUTPUT_MISSING", commands=("unlink /out/report/data",)),
+    "a filter's refusal": Signal(code="FILTER_TOO_LARGE", commands=("list /in",), filter_bytes=1),
     "names in a trap": Signal(code="NODE_TRAPPED", wasm=shouting("unreachable")),
     "a division by zero": Signal(code="NODE_TRAPPED", wasm=shouting("i32.const 1 i32.const 0 i32.div_u drop")),
     "an empty table": Signal(
@@ -92,6 +99,9 @@ def world_of(signal: Signal, *, items: int = 2) -> World:
         edit(document)
         (component,) = document["components"]
         component["limits"] |= signal.limits
+        if signal.filter_bytes:
+            document["filters"] = [builtin("small", "max_bytes", max_bytes=signal.filter_bytes)]
+            next(output for output in document["outputs"] if output["name"] == "model")["filters"] = ["small"]
         if signal.wasm is not ACTOR:
             del component["imports"]
 
@@ -172,7 +182,7 @@ def test_no_signal_reaches_who_is_not_entitled(way: str, capfd: pytest.CaptureFi
         guest.released()
         assert guest.wait_for("failed", "completed") == "failed"
         # That the node did fail in its own way, which nobody sees from outside.
-        assert dict(guest.guest.agent._locked._failures) == {NODE: SIGNALS[way].code}  # type: ignore[union-attr]
+        assert dict(guest.guest.agent._locked._failures) == SIGNALS[way].failures  # type: ignore[union-attr]
         seen = told(guest)
     assert seen == of_a_plain_failure(2)
     assert {view["failures"][2] for view in seen.values()} == {'{"failures":{}}'}
