@@ -8,7 +8,6 @@ further rules of `release` hold, and nothing is taken but what a verified receip
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -16,7 +15,7 @@ from typing import Final, Self
 
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.errors import FetchError, ReleaseError
-from twocvm_verifier.eventlog import VerifiedLog
+from twocvm_verifier.eventlog import Outcome, VerifiedLog
 from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.roster import Roster
 from twocvm_verifier.policy import Policy
@@ -32,7 +31,7 @@ from .ledger import Ledger
 from .notices import CodeNotice, Notify, code_notice, log_notice
 from .outputs import Output
 from .receipts import SessionReceipt
-from .release import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Releaser, silent
+from .release import Releaser, silent
 from .resuming import Patience
 from .trust import expect
 from .watch import Watch, Watching
@@ -230,18 +229,37 @@ class Session:
         self._withdrawer.note()
         self.instance.persist(lambda: self._withdrawer.send(self.instance.guest))
 
-    def receipt(self, *, wait_seconds: float | None = None) -> SessionReceipt:
-        """Wait for the session to end, and return this participant's receipt, verified.
+    def wait(self, *, wait_seconds: float | None = None) -> Outcome:
+        """Wait for the session to end, and return how, by its verified log; nothing is fetched yet.
 
         Args:
             wait_seconds: How long to wait; the manifest's deadline where nothing is said.
 
         Raises:
-            FetchError: SESSION_GOES_ON: it has not ended.
+            FetchError: SESSION_GOES_ON: it has not ended; GUEST_SILENT.
+            HandshakeError: A fresh proof failed.
+        """
+        seconds = self._wait(wait_seconds)
+        for log in self._releaser.waiting.logs(wait_seconds=seconds):
+            if log.outcome is not None:
+                self._watch.stop()
+                return log.outcome
+            if self.identity.name in log.goes:
+                self._watch.start()
+        raise FetchError("SESSION_GOES_ON", f"session: has not ended in {seconds:.0f} s")
+
+    def receipt(self, *, wait_seconds: float | None = None) -> SessionReceipt:
+        """Wait for the session to end, and return this participant's receipt, verified.
+
+        Args:
+            wait_seconds: As `wait`.
+
+        Raises:
+            FetchError, HandshakeError: As `wait`.
             TwoCvmError: The receipt is not this participant's, of this instance and run, or not authentic.
         """
         if self._receipt is None:
-            self._wait_for_end(self._wait(wait_seconds))
+            self.wait(wait_seconds=wait_seconds)
             self._receipt = self.instance.persist(
                 lambda: SessionReceipt.fetch(
                     self.instance, participant=self.identity.name, expectation=self._expectation, clock=self._clock
@@ -292,16 +310,3 @@ class Session:
     def _tell(self, notify: Notify) -> None:
         if (notice := self.notice) is not None:
             notify(notice)
-
-    def _wait_for_end(self, wait_seconds: float) -> None:
-        last, pause = self._clock.monotonic_seconds() + wait_seconds, FIRST_PAUSE_SECONDS
-        while (log := self.log()).outcome is None:
-            if self.identity.name in log.goes:
-                self._watch.start()
-            if self._clock.monotonic_seconds() > last:
-                raise FetchError("SESSION_GOES_ON", f"session: has not ended in {wait_seconds:.0f} s")
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self._watch.require_proven()
-            self.instance.persist(self.instance.refresh)
-        self._watch.stop()

@@ -18,12 +18,10 @@ answer was lost, is not sent again.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from twocvm_verifier.clock import Clock, format_time
 from twocvm_verifier.errors import BindingError, FetchError, LogProofError, ReleaseError
@@ -37,10 +35,8 @@ from .identity import Identity
 from .instance import Instance
 from .items import Progress, ReadItem, read_items, require_names
 from .ledger import Ledger, LedgerGo, LedgerItem
+from .waiting import Waiting
 from .watch import Watch
-
-FIRST_PAUSE_SECONDS: Final = 0.05
-LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 def silent(name: str, sent_bytes: int, total_bytes: int) -> None:
@@ -182,16 +178,17 @@ class Releaser:
 
     def _wait_for_roster(self, *, wait_seconds: float) -> None:
         """Wait until everybody has joined."""
-        last, pause = self.clock.monotonic_seconds() + wait_seconds, FIRST_PAUSE_SECONDS
-        while (log := self.instance.persist(self.instance.log)).roster is None:
+        for log in self.waiting.logs(wait_seconds=wait_seconds):
+            if log.roster is not None:
+                return
             log.require_not_started()
-            if self.clock.monotonic_seconds() > last:
-                missing = sorted({entry.name for entry in self.instance.manifest.participants} - log.goes.keys())
-                raise FetchError("ROSTER_WAIT_ENDED", f"roster: {missing} did not join in {wait_seconds:.0f} s")
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self.watch.require_proven()
-            self.instance.persist(self.instance.refresh)
+        missing = sorted({entry.name for entry in self.instance.manifest.participants} - log.goes.keys())
+        raise FetchError("ROSTER_WAIT_ENDED", f"roster: {missing} did not join in {wait_seconds:.0f} s")
+
+    @property
+    def waiting(self) -> Waiting:
+        """How this participant waits for the others."""
+        return Waiting(instance=self.instance, watch=self.watch, clock=self.clock)
 
     def _roster(self) -> Roster:
         """Fetch the roster, and return it as verified."""

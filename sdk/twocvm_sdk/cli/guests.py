@@ -13,15 +13,18 @@ import typer
 
 from twocvm_verifier.codes import CODES
 from twocvm_verifier.errors import AppraisalError, TwoCvmError
+from twocvm_verifier.gathering import StoreFolder
 from twocvm_verifier.shell import Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
 
 from .options import GuestUrl, IdentityFolder, ManifestFile, Side, read_consents, read_side
 from .printing import Printer, proof_lines, table
+from .revocation import remember_crl
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from twocvm_sdk.participant import Session
+    from twocvm_sdk.watch import Watching
     from twocvm_verifier.eventlog import VerifiedLog
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.ratls.proof import Proof
@@ -38,6 +41,7 @@ def lock(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -45,7 +49,9 @@ def lock(
     """Lock a guest to a manifest that every participant signed, and see it proved on a new connection."""
     from twocvm_sdk.locking import lock as lock_guest
 
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     proof = lock_guest(
         guest,
         manifest=side.manifest,
@@ -53,6 +59,7 @@ def lock(
         policy=side.policy,
         identity=side.identity,
         roots=side.roots,
+        crls=side.crls,
     )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     show_proof(printer, "channel", proof)
@@ -66,12 +73,15 @@ def verify(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Verify a running guest and say what would be released to it; nothing is."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     try:
         with connect(side) as session:
@@ -99,25 +109,42 @@ def status(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Ask a verified guest for its state, and its log for who joined and what arrived."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
         show_status(printer, session)
 
 
-def connect(side: Side) -> Session:
-    """Open a session on a guest that proves itself."""
-    from twocvm_sdk.participant import Participant
+def connect(side: Side, *, watching: Watching | None = None) -> Session:
+    """Open a session on a guest that proves itself, with every revocation list that this machine has seen.
 
-    return Participant.connect(
-        side.url, manifest=side.manifest, policy=side.policy, identity=side.identity, roots=side.roots
+    Args:
+        side: Who connects, to what.
+        watching: How a command that waits watches meanwhile; as the library does where nothing is said.
+    """
+    from twocvm_sdk.participant import Participant
+    from twocvm_sdk.watch import Watching
+
+    session = Participant.connect(
+        side.url,
+        manifest=side.manifest,
+        policy=side.policy,
+        identity=side.identity,
+        roots=side.roots,
+        crls=side.crls,
+        watching=watching or Watching(),
     )
+    remember_crl(session.proof.verified, store=side.store)
+    return session
 
 
 def show_proof(printer: Printer, name: str, proof: Proof) -> None:

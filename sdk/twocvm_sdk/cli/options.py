@@ -13,11 +13,15 @@ import typer
 
 from twocvm_verifier.shell import read_file, read_manifest, read_policy, roots_of, unusable
 
+from .revocation import held_crls, open_store
+
 if TYPE_CHECKING:
     from twocvm_sdk.identity import Identity
+    from twocvm_verifier.collateral import Store
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.manifest.statements import Statement
     from twocvm_verifier.policy import Policy
+    from twocvm_verifier.snp.revocation import CrlUse
     from twocvm_verifier.snp.roots import Roots
 
 _SALT_BYTES: Final = 32
@@ -51,9 +55,13 @@ class Side:
     manifest: Manifest
     policy: Policy
     roots: Roots | None
+    store: Store
+    crls: CrlUse
 
 
-def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated_root: Path | None) -> Side:
+def read_side(
+    url: str, *, identity: Path, manifest: str, policy: str, simulated_root: Path | None, store: Path | None = None
+) -> Side:
     """Read everything that a command on a guest needs, before anything is sent.
 
     Raises:
@@ -66,8 +74,15 @@ def read_side(url: str, *, identity: Path, manifest: str, policy: str, simulated
     guest_address(url)
     own = read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=own)
+    lists = open_store(store, roots=roots)
     return Side(
-        url=url, identity=Identity.load(identity, pin=ask_pin), manifest=own, policy=read_policy(policy), roots=roots
+        url=url,
+        identity=Identity.load(identity, pin=ask_pin),
+        manifest=own,
+        policy=read_policy(policy),
+        roots=roots,
+        store=lists,
+        crls=held_crls(lists),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from twocvm_verifier.gathering import Offline, StoreFolder
 from twocvm_verifier.shell import (
     At,
     Form,
@@ -23,6 +24,7 @@ from twocvm_verifier.shell import (
 
 from .options import read_roots
 from .printing import Printer, proof_lines, table
+from .revocation import held_crls, open_store
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Manifest
@@ -40,12 +42,15 @@ def verify(
     ],
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
+    offline: Offline = False,
     at: At = "",
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a receipt, offline, years later."""
+    """Judge a receipt, years later; nothing is ever fetched, with or without --offline."""
+    del offline
     from twocvm_verifier.receipt_file import verify_receipt_file
     from twocvm_verifier.snp.roots import amd_roots
     from twocvm_verifier.verifier import SnpVerifier
@@ -56,7 +61,7 @@ def verify(
         read_file(file, option="FILE").removesuffix(b"\n"),
         manifest=expected,
         policy=read_policy(policy),
-        verifier=SnpVerifier(roots=roots or amd_roots()),
+        verifier=SnpVerifier(roots=roots or amd_roots(), crls=held_crls(open_store(store, roots=roots))),
         at=time_of(at),
     )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twocvm_verifier.gathering import StoreFolder
 from twocvm_verifier.shell import STDIO, Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
 
 from .guests import connect, show_isolation, show_proof, show_status
@@ -29,6 +30,7 @@ from .options import (
 )
 from .printing import Printer
 from .receipts import receipt_json, receipt_text
+from .watching import INTERVAL_SECONDS, OnFailedProof, OnFailure, ProofEvery, read_watching
 
 if TYPE_CHECKING:
     from twocvm_sdk.participant import Session
@@ -48,19 +50,22 @@ def join(
     salt: SaltFiles = None,
     again: Again = False,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Commit to one's items and sign a go for this guest; nothing is released yet."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     paths = read_items(items, manifest=side.manifest, participant=side.identity.name)
     salts = read_salts(salt, manifest=side.manifest, participant=side.identity.name)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         show_proof(printer, "channel", session.proof)
         show_isolation(printer, session)
-        session.join(paths, again=again, salts=salts)
+        session.join(paths, again=again, salts=salts, notify=lambda notice: printer.say(notice.text))
         show_status(printer, session)
 
 
@@ -74,24 +79,41 @@ def release(
     salt: SaltFiles = None,
     again: Again = False,
     wait: Wait = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay until the session has ended, and go on asking for fresh proofs.")
+    ] = False,
+    proof_every: ProofEvery = INTERVAL_SECONDS,
+    on_failed_proof: OnFailedProof = OnFailure.WITHDRAW,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Join, wait for the others, and release one's items; without any named, those that `join` committed to."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     named = read_items(items, manifest=side.manifest, participant=side.identity.name) if items else None
     salts = read_salts(salt, manifest=side.manifest, participant=side.identity.name)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
-    with connect(side) as session:
+    with connect(side, watching=read_watching(proof_every, on_failed_proof)) as session:
         show_proof(printer, "channel", session.proof)
         show_isolation(printer, session)
         paths = named or session.committed()
         if paths is None:
             paths = read_items(None, manifest=side.manifest, participant=side.identity.name)
         with printer.transfers() as progress:
-            session.release(paths, again=again, salts=salts, wait_seconds=wait, progress=progress)
+            session.release(
+                paths,
+                again=again,
+                salts=salts,
+                wait_seconds=wait,
+                progress=progress,
+                notify=lambda notice: printer.say(notice.text),
+            )
+        if watch:
+            session.wait(wait_seconds=wait)
         show_status(printer, session)
 
 
@@ -108,16 +130,21 @@ def output(
     receipt: Annotated[Path | None, typer.Option("--receipt", metavar="FILE", help="Where the receipt goes.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the output in the guest, to be fetched again.")] = False,
     wait: Wait = None,
+    proof_every: ProofEvery = INTERVAL_SECONDS,
+    on_failed_proof: OnFailedProof = OnFailure.WITHDRAW,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Wait for the end, verify the receipt, and fetch an output that it promises."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     _require_destination(side, name=name, save=save, receipt=receipt)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
-    with connect(side) as session:
+    with connect(side, watching=read_watching(proof_every, on_failed_proof)) as session:
         show_proof(printer, "channel", session.proof)
         kept = session.receipt(wait_seconds=wait)
         if receipt is not None:
@@ -138,12 +165,15 @@ def withdraw(
     manifest: ManifestFile,
     policy: PolicyFile,
     simulated_root: SimulatedRoot = None,
+    store: StoreFolder = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Withdraw from a session before it runs, for good."""
-    side = read_side(guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root)
+    side = read_side(
+        guest, identity=identity, manifest=manifest, policy=policy, simulated_root=simulated_root, store=store
+    )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     with connect(side) as session:
         session.withdraw()
