@@ -104,7 +104,7 @@ class AttestationAgent:
             guest = self._prepare(verify_proposal(proposal))
             with self._step:
                 self._require_current(peer.identity)
-                self.connections.swap(guest.identity, keep=peer)
+                self.connections.swap(guest.identity, keep=peer, participants=guest.tls_keys)
                 self._identity, self._locked = guest.identity, guest
 
     def attest(self, *, peer: PeerConnection, nonce: bytes, exported: bytes) -> Future[Evidence]:
@@ -131,8 +131,7 @@ class AttestationAgent:
 
     def knows(self, peer: PeerConnection) -> bool:
         """Return whether a connection has shown a TLS key of the manifest; nobody is known before the lock."""
-        guest = self._locked
-        return guest is not None and guest.knows(peer.participant_spki_sha256)
+        return self.connections.knows(peer)
 
     def stop(self) -> None:
         """Make no more reports; whoever waits for one is told that it was cancelled."""

@@ -97,9 +97,10 @@ class LockedGuest:
         """Where the event log stands."""
         return self._session.log.position
 
-    def knows(self, spki_sha256: bytes | None) -> bool:
-        """Return whether a TLS key is a participant's."""
-        return spki_sha256 in {key for entry in self.manifest.participants for key in entry.tls}
+    @property
+    def tls_keys(self) -> frozenset[bytes]:
+        """The TLS keys of all participants, as manifests name them."""
+        return frozenset(key for entry in self.manifest.participants for key in entry.tls)
 
     def caller(self, spki_sha256: bytes | None) -> str:
         """Return the participant whose TLS key a connection has shown; names count nowhere.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import requests
-from tests.support.guest import Client, LiveGuest, ScriptedWorkers, code_of
+from tests.support.guest import Client, LiveGuest, ScriptedWorkers, SteeredClock, code_of
 from tests.support.manifests import World, broken_at
+from tests.support.raw_client import RawClient, request
 
 from twocvm_guest.agreement import MAX_PROPOSAL_BYTES
 from twocvm_guest.locked import Workers
+from twocvm_guest.service.pace import UNDISTURBED_SECONDS
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.manifest import Manifest
@@ -257,3 +260,33 @@ def test_lock_that_is_being_judged_is_the_only_one() -> None:
         assert codes == ["INTERNAL"]
         guest.lock()
         assert guest.state == "locked"
+
+
+def test_body_that_drips_gives_way_to_the_next_lock() -> None:
+    """A stranger who sends a body byte by byte holds the lock up for a while, and then loses it to whoever comes."""
+    clock = SteeredClock()
+    with LiveGuest(WORLD, clock=clock) as guest, guest.connect(unlocked_ok=True) as honest:
+        address = "127.0.0.1", int(guest.url.rpartition(":")[2])
+        with RawClient(address) as dripping, RawClient(address) as later:
+            for client in (dripping, later):
+                client.handshake()
+            dripping.send(request("PUT", "/v1/manifest", body=b"{", length=MAX_PROPOSAL_BYTES))
+            refused_as_busy(honest)
+            clock.ahead_seconds += UNDISTURBED_SECONDS
+            later.send(request("PUT", "/v1/manifest", body=b"{", length=MAX_PROPOSAL_BYTES))
+            assert b'"MALFORMED_REQUEST"' in dripping.answer()
+            refused_as_busy(honest)
+            clock.ahead_seconds += UNDISTURBED_SECONDS
+            honest.accepted(honest.put_manifest())
+            assert b'"MALFORMED_REQUEST"' in later.answer()
+        assert guest.state == "locked"
+
+
+def refused_as_busy(client: Client) -> None:
+    """Demand that a lock is refused because another one is read, as soon as that is so."""
+    for _ in range(100):
+        answer = client.send("PUT", "/v1/manifest", {})
+        if code_of(answer) == "TOO_MANY_REQUESTS":
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody's lock is being read")

@@ -33,11 +33,11 @@ from twocvm_guest.runtime.items import Item
 from twocvm_guest.upload import Upload
 from twocvm_verifier import evidence
 from twocvm_verifier.clock import Clock
-from twocvm_verifier.errors import MalformedError, ReleaseError
+from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdraw, parse_statement_file
 
 from .answers import BYTES, answer, answer_bytes, content_digest, problem
-from .pace import Pace
+from .pace import LockTurn, Pace
 from .requests import parse_nonce, parse_offer, peer_of, read_body, read_json
 from .route import GuestRoute
 
@@ -54,7 +54,7 @@ class Service:
     Attributes:
         agent: Decides everything.
         pace: Who may ask for evidence now.
-        locking: Held while the body of a lock is read and judged: one at a time.
+        locking: Whose lock is read and judged now: one at a time.
         receipts: Where receipts wait for the platform, one after the other.
         admission: Where components are inspected and compiled, each of which may take a core for seconds.
         work: Where everything else that may wait runs.
@@ -62,7 +62,7 @@ class Service:
 
     agent: AttestationAgent
     pace: Pace
-    locking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    locking: LockTurn
     receipts: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="receipts"))
     admission: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="admission"))
     work: Executor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="session"))
@@ -133,10 +133,8 @@ async def session(service: TheService) -> Response:
 @routes.put("/v1/manifest")
 async def lock(request: Request, service: TheService) -> Response:
     """Lock the guest. For everybody; what counts is the consents."""
-    if service.locking.locked():
-        raise ReleaseError("TOO_MANY_REQUESTS", "lock: another one is being judged")
-    async with service.locking:
-        body = await read_body(request, max_bytes=MAX_PROPOSAL_BYTES)
+    async with service.locking.take():
+        body = await read_body(request, max_bytes=MAX_PROPOSAL_BYTES, while_reading=service.locking.reading)
         await _on(service.work, lambda: service.agent.lock(body, peer=peer_of(request)))
     return answer({})
 
@@ -225,9 +223,9 @@ def build_app(agent: AttestationAgent, *, clock: Clock) -> FastAPI:
 
     Args:
         agent: What it serves.
-        clock: For the pace of evidence.
+        clock: For the pace of evidence and of locks.
     """
-    service = Service(agent=agent, pace=Pace(clock))
+    service = Service(agent=agent, pace=Pace(clock), locking=LockTurn(clock))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -10,6 +10,8 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, cast
 
 from fastapi import Request
@@ -33,13 +35,24 @@ def peer_of(request: Request) -> PeerConnection:
     return cast(PeerConnection, request.scope["extensions"]["twocvm"])
 
 
-async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
+def _undisturbed(_: asyncio.Timeout) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+async def read_body(
+    request: Request,
+    *,
+    max_bytes: int,
+    seconds: float = BODY_SECONDS,
+    while_reading: Callable[[asyncio.Timeout], AbstractContextManager[None]] = _undisturbed,
+) -> bytes:
     """Return a request's whole body.
 
     Args:
         request: Of which nothing is read yet.
         max_bytes: The most that is read at all.
         seconds: The longest wait for all of it.
+        while_reading: Entered while the body is waited for, with what it may shorten the wait by.
 
     Raises:
         ReleaseError: BODY_TOO_LARGE, before anything of it is read.
@@ -49,10 +62,11 @@ async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_S
     if length > max_bytes:
         raise ReleaseError("BODY_TOO_LARGE", f"body: got {length} bytes, want at most {max_bytes}")
     try:
-        async with asyncio.timeout(seconds):
-            return await request.body()
+        async with asyncio.timeout(seconds) as limit:
+            with while_reading(limit):
+                return await request.body()
     except TimeoutError as error:
-        raise MalformedError("request", "", f"body: not here after {seconds:g} s") from error
+        raise MalformedError("request", "", "body: not here in time") from error
 
 
 async def read_json(request: Request, *, max_bytes: int) -> Json:

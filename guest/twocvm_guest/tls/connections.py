@@ -2,21 +2,29 @@
 
 The lock changes the identity once. From that moment no request on an older connection reaches the application and no
 answer leaves on one, but for the connection on which the lock was asked for: it answers, and ends.
+
+Where there is no room for a new connection, an older one gives way. Handshakes that are not complete may hold a quarter
+of the room at the cost of others: above it the oldest of them gives way, so that opening sockets ends nobody's
+connection; below it the oldest of those whom the manifest does not know, idle ones first, so that coming through keeps
+nobody out. A participant's connection gives way to nobody but a newer one of the same participant, who has too many.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twocvm_verifier.binding import NOT_LOCKED
 
 from .context import server_context
 from .identity import PeerConnection, ServerIdentity
-from .watch import Limits
+from .watch import Limits, Phase
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
+
+# One in so many of the connections may be a handshake that pushes out who has come through its own.
+_SHARE_OF_HANDSHAKES: Final = 4
 
 
 class Link(Protocol):
@@ -30,6 +38,11 @@ class Link(Protocol):
     @property
     def is_incomplete(self) -> bool:
         """Whether the client has begun a handshake or a request and not ended it."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """Whose turn it is; on the event loop's thread only."""
         ...
 
     def retire(self) -> None:
@@ -55,6 +68,7 @@ class Connections:
         # In the order in which they came.
         self._links: dict[Link, None] = {}
         self._current = (identity, server_context(identity))
+        self._participants: frozenset[bytes] = frozenset()
 
     @property
     def identity(self) -> ServerIdentity:
@@ -65,24 +79,45 @@ class Connections:
         """Return how many connections are open."""
         return len(self._links)
 
-    def admit(self, link: Link) -> tuple[ServerIdentity, SSL.Context] | None:
-        """Take a new connection and return what to show on it, or None where there are too many already.
+    def knows(self, peer: PeerConnection | None) -> bool:
+        """Return whether a connection has shown a participant's TLS key; nobody is known before the lock."""
+        return peer is not None and peer.participant_spki_sha256 in self._participants
 
-        Where there is no room, the oldest connection that has not come through its handshake makes some: whoever only
-        opens sockets, however many, keeps nobody out.
+    def admit(self, link: Link) -> tuple[ServerIdentity, SSL.Context] | None:
+        """Take a new connection and return what to show on it, or None where there is no room and nobody gives way.
+
+        On the event loop's thread only.
         """
         with self._mutex:
-            if len(self._links) >= self._room and not self._drop_oldest_without_handshake():
-                return None
+            if len(self._links) >= self._room:
+                if (older := self._who_gives_way()) is None:
+                    return None
+                self._drop(older)
             self._links[link] = None
             return self._current
+
+    def introduce(self, link: Link) -> None:
+        """Take note that a connection has come through its handshake: of one participant there are only so many."""
+        with self._mutex:
+            if not self.knows(link.peer):
+                return
+            key = link.peer and link.peer.participant_spki_sha256
+            same = [other for other in self._links if other.peer and other.peer.participant_spki_sha256 == key]
+            if len(same) > self.limits.of_one_participant:
+                self._drop(next((other for other in same if other.phase is Phase.IDLE), same[0]))
 
     def forget(self, link: Link) -> None:
         """Drop a connection that has ended."""
         with self._mutex:
             self._links.pop(link, None)
 
-    def swap(self, identity: ServerIdentity, *, keep: PeerConnection | None) -> None:
+    def swap(
+        self,
+        identity: ServerIdentity,
+        *,
+        keep: PeerConnection | None,
+        participants: frozenset[bytes] = frozenset(),
+    ) -> None:
         """Show `identity` from now on, and close every open connection.
 
         When this returns, no request of an older connection reaches the application any more. When it raises, nothing
@@ -91,6 +126,7 @@ class Connections:
         Args:
             identity: The new one, complete with its evidence.
             keep: The connection that still gets the answer to its present request, and is closed then.
+            participants: SHA-256 of the SPKI DER of every key that is known from now on.
 
         Raises:
             OpenSSL.SSL.Error: Key and certificate of `identity` do not belong together.
@@ -99,7 +135,7 @@ class Connections:
         if keep is not None:
             keep.close_after_response()
         with self._mutex:
-            self._current = (identity, context)
+            self._current, self._participants = (identity, context), participants
             retired = [link for link in self._links if keep is None or link.peer is not keep]
             for link in retired:
                 link.retire()
@@ -109,13 +145,19 @@ class Connections:
         with self._mutex:
             return tuple(self._links)
 
-    def _drop_oldest_without_handshake(self) -> bool:
-        oldest = next((link for link in self._links if link.peer is None), None)
-        if oldest is None:
-            return False
-        del self._links[oldest]
-        oldest.retire()
-        return True
+    def _who_gives_way(self) -> Link | None:
+        shaking = [link for link in self._links if link.peer is None]
+        if len(shaking) * _SHARE_OF_HANDSHAKES > self._room:
+            return shaking[0]
+        strangers = [link for link in self._links if link.peer and not self.knows(link.peer)]
+        idle = [link for link in strangers if link.phase is Phase.STRANGER_IDLE]
+        # Of those for whom the guest works, what it has begun is ended: that is short, and paced.
+        waited_for = [link for link in strangers if link.phase is not Phase.WORK]
+        return next(iter(idle + waited_for + shaking), None)
+
+    def _drop(self, link: Link) -> None:
+        del self._links[link]
+        link.retire()
 
     @property
     def _room(self) -> int:

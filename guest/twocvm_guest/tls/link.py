@@ -151,12 +151,16 @@ class TlsLink(asyncio.BufferedProtocol):
         """Whether the client has begun a handshake or a request and not ended it."""
         return self._http is None or self._request_is_incomplete
 
+    @property
+    def phase(self) -> Phase:
+        """Whose turn it is, and for what."""
+        return Phase.ANSWER if self._raw.get_write_buffer_size() else self._phase_without_answer()
+
     def sweep(self) -> None:
         """Drop the connection if its client has had its time."""
         waiting_bytes = self._raw.get_write_buffer_size()
-        phase = Phase.ANSWER if waiting_bytes else self._phase_without_answer()
         moved_bytes = self._sent_bytes - waiting_bytes if waiting_bytes else self._received_bytes
-        if self._watch.overdue(phase, requests=self._requests, moved_bytes=moved_bytes, now=self._loop.time()):
+        if self._watch.overdue(self.phase, requests=self._requests, moved_bytes=moved_bytes, now=self._loop.time()):
             self._raw.abort()
 
     # Inside.
@@ -204,6 +208,7 @@ class TlsLink(asyncio.BufferedProtocol):
             export=self._export,
             close_after_response=self._close_after_response,
         )
+        self._connections.introduce(self)
         http = self._http = self._make_http()
         http.app = Front(
             app=http.app,
@@ -236,7 +241,9 @@ class TlsLink(asyncio.BufferedProtocol):
             return Phase.BODY
         http = self._http.conn
         if http.their_state is h11.IDLE and http.our_state is h11.IDLE:
-            return Phase.HEAD if self._requests == 0 or http.trailing_data[0] else Phase.IDLE
+            if self._requests == 0 or http.trailing_data[0]:
+                return Phase.HEAD
+            return Phase.IDLE if self._connections.knows(self.peer) else Phase.STRANGER_IDLE
         return Phase.WORK
 
     def _count_request(self) -> None:

@@ -26,7 +26,9 @@ class Limits:
         unlocked_connections: The same before the lock, when nobody has to be there but who locks.
         handshake_seconds: From the first packet to the end of the handshake.
         head_seconds: For a request's head to be complete: after the handshake, and after the first byte of a later one.
-        idle_seconds: Between two requests.
+        of_one_participant: How many of them may be of one participant's key.
+        idle_seconds: Between two requests of a participant.
+        stranger_idle_seconds: The same of whoever the manifest does not know.
         stall_seconds: In which at least `stall_bytes` of a body must move.
         stall_bytes: See there.
         linger_seconds: How long what a client still sends is dropped after an answer that came early, so that it can
@@ -36,9 +38,11 @@ class Limits:
 
     connections: int = 512
     unlocked_connections: int = 32
+    of_one_participant: int = 64
     handshake_seconds: float = 10.0
     head_seconds: float = 10.0
     idle_seconds: float = 300.0
+    stranger_idle_seconds: float = 30.0
     stall_seconds: float = 30.0
     stall_bytes: int = 1 << 14
     linger_seconds: float = 2.0
@@ -50,7 +54,8 @@ class Phase(Enum):
 
     HANDSHAKE = "the client does the handshake"
     HEAD = "the client sends the head of a request"
-    IDLE = "the client may send a request"
+    IDLE = "a participant may send a request"
+    STRANGER_IDLE = "a client that the manifest does not know may send a request"
     BODY = "the client sends the body of a request"
     WORK = "the guest works on a request"
     ANSWER = "the client reads an answer"
@@ -61,6 +66,7 @@ _SECONDS: Final[Mapping[Phase, Callable[[Limits], float]]] = MappingProxyType(
         Phase.HANDSHAKE: lambda limits: limits.handshake_seconds,
         Phase.HEAD: lambda limits: limits.head_seconds,
         Phase.IDLE: lambda limits: limits.idle_seconds,
+        Phase.STRANGER_IDLE: lambda limits: limits.stranger_idle_seconds,
         Phase.BODY: lambda limits: limits.stall_seconds,
         Phase.ANSWER: lambda limits: limits.stall_seconds,
     }

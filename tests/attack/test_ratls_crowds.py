@@ -1,0 +1,274 @@
+"""More clients than a guest holds: who gives way to whom, and that every honest one is served among hostile ones."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
+from tests.support.attested_guest import RunningGuest, Scene, certificate_of, tls_identity
+from tests.support.guest import ANYBODY, Client, LiveGuest
+from tests.support.manifests import World
+from tests.support.raw_client import RawClient, request
+
+from twocvm_guest.tls import Limits, PeerConnection
+from twocvm_guest.tls.context import spki_sha256_of
+from twocvm_sdk.channel import ATTEST_PATH
+from twocvm_sdk.connection import TlsIdentity
+
+FEW = Limits(connections=8, unlocked_connections=3, of_one_participant=6, idle_seconds=60, head_seconds=60)
+NAMES = ("hospital-a", "hospital-b", "analytics")
+HONEST = HOSTILE = 100
+
+
+@pytest.fixture
+def guest() -> Iterator[RunningGuest]:
+    """Return a guest that takes few connections and knows its participants."""
+    with Scene(limits=FEW).serve() as running:
+        keys = frozenset(spki_sha256_of(tls_identity(name).certificate) for name in NAMES)
+        running.connections.swap(running.scene.server_identity(), keep=None, participants=keys)
+        yield running
+
+
+class Crowd:
+    """Clients of one guest, all of which stay."""
+
+    def __init__(self, guest: RunningGuest, stack: ExitStack) -> None:
+        self._guest = guest
+        self._stack = stack
+
+    def comes(self, name: str | None = None, *, asks: bool = True) -> RawClient:
+        """Have one more client connect, as a participant or as a stranger, and ask for something."""
+        identity = None if name is None else tls_identity(name)
+        client = self._stack.enter_context(RawClient(self._guest.address, identity=identity)).handshake()
+        if asks:
+            assert served(client)
+        return client
+
+
+@pytest.fixture
+def crowd(guest: RunningGuest) -> Iterator[Crowd]:
+    """Return the clients of the guest."""
+    with ExitStack() as stack:
+        yield Crowd(guest, stack)
+
+
+def served(client: RawClient) -> bool:
+    """Return whether a client still gets an answer."""
+    try:
+        client.send(request("GET", "/whoami"))
+        return b"200 OK" in client.response()
+    except (SSL.Error, OSError, EOFError):
+        return False
+
+
+def test_participant_comes_in_where_strangers_hold_everything(guest: RunningGuest, crowd: Crowd) -> None:
+    """Of strangers that came through their handshake and idle, the oldest gives way, one for each who comes."""
+    strangers = [crowd.comes() for _ in range(FEW.connections)]
+    first, second = crowd.comes("hospital-a"), crowd.comes("hospital-b")
+    assert len(guest.connections) <= FEW.connections
+    assert [served(client) for client in strangers] == [False, False] + [True] * 6
+    assert served(first)
+    assert served(second)
+
+
+def test_stranger_that_idles_gives_way_before_one_that_asks(crowd: Crowd) -> None:
+    """Who has asked for nothing yet is spared as long as somebody idles, even somebody younger."""
+    asking = crowd.comes(asks=False)
+    strangers = [crowd.comes() for _ in range(FEW.connections - 1)]
+    crowd.comes("hospital-a")
+    assert served(asking)
+    assert [served(client) for client in strangers] == [False] + [True] * 6
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /who",
+        b"PUT /count HTTP/1.1\r\nhost: g\r\ncontent-length: 1000\r\n\r\nbegun",
+    ],
+)
+def test_strangers_that_begin_and_do_not_end_keep_nobody_out(crowd: Crowd, begun: bytes) -> None:
+    """Silence after the handshake, half a head and half a body hold no place that a participant needs."""
+    for _ in range(FEW.connections):
+        crowd.comes(asks=False).send(begun)
+    time.sleep(0.2)
+    assert served(crowd.comes("hospital-a"))
+
+
+def test_stranger_for_whom_the_guest_works_is_answered(guest: RunningGuest, crowd: Crowd) -> None:
+    """What the guest has begun for a stranger it ends, whoever comes meanwhile."""
+    began, end = threading.Event(), threading.Event()
+
+    async def work(peer: PeerConnection, body: bytes) -> tuple[int, str, bytes]:
+        began.set()
+        while not end.is_set():
+            await asyncio.sleep(0.01)
+        return 200, "text/plain", b"done"
+
+    guest.routes["/work"] = work
+    busy = crowd.comes(asks=False)
+    busy.send(request("GET", "/work"))
+    assert began.wait(5)
+    for _ in range(2 * FEW.connections):
+        crowd.comes()
+    end.set()
+    assert busy.response().endswith(b"done")
+
+
+def test_participants_give_way_to_nobody(guest: RunningGuest, crowd: Crowd) -> None:
+    """Where participants hold everything, whoever comes is refused, until one of them goes."""
+    participants = [crowd.comes(NAMES[number % 3]) for number in range(FEW.connections)]
+    with pytest.raises((SSL.Error, ConnectionError)):
+        crowd.comes()
+    assert all(served(client) for client in participants)
+    participants[0].raw.close()
+    _until(lambda: len(guest.connections) == FEW.connections - 1)
+    crowd.comes()
+
+
+def test_one_participant_keeps_no_other_out(guest: RunningGuest, crowd: Crowd) -> None:
+    """A participant has so many connections; a further one costs the oldest of its own that idles."""
+    own = [crowd.comes("hospital-a") for _ in range(FEW.of_one_participant)]
+    other = crowd.comes("hospital-b")
+    newer = crowd.comes("hospital-a")
+    assert [served(client) for client in own] == [False] + [True] * (FEW.of_one_participant - 1)
+    assert served(other)
+    assert served(newer)
+    assert len(guest.connections) == FEW.of_one_participant + 1
+
+
+def test_participant_whose_connections_all_work_loses_the_oldest(guest: RunningGuest, crowd: Crowd) -> None:
+    """The limit holds also for connections on which something is under way."""
+    own = [crowd.comes("hospital-a", asks=False) for _ in range(FEW.of_one_participant)]
+    crowd.comes("hospital-a")
+    assert [served(client) for client in own] == [False] + [True] * (FEW.of_one_participant - 1)
+
+
+def test_whoever_locks_comes_in_where_others_idle() -> None:
+    """Before the lock everybody is a stranger, and who idles gives way to who comes."""
+    with Scene(locked=False, limits=FEW).serve() as guest, ExitStack() as stack:
+        crowd = Crowd(guest, stack)
+        idle = [crowd.comes() for _ in range(FEW.unlocked_connections)]
+        assert served(crowd.comes())
+        assert len(guest.connections) <= FEW.unlocked_connections
+        assert not served(idle[0])
+
+
+def test_stranger_has_less_time_to_idle_than_a_participant() -> None:
+    """Who is not in the manifest is dropped between two requests when a participant is still waited for."""
+    limits = Limits(stranger_idle_seconds=0.4, idle_seconds=60)
+    with Scene(limits=limits).serve() as guest, ExitStack() as stack:
+        keys = frozenset({spki_sha256_of(tls_identity().certificate)})
+        guest.connections.swap(guest.scene.server_identity(), keep=None, participants=keys)
+        crowd = Crowd(guest, stack)
+        participant, stranger, other = crowd.comes("hospital-a"), crowd.comes(), crowd.comes("hospital-b")
+        assert stranger.seconds_until_end(at_most=5) < 5
+        assert other.seconds_until_end(at_most=5) < 5
+        assert served(participant)
+
+
+def _until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+# Many at once.
+
+
+def test_every_honest_client_is_served_among_as_many_hostile_ones() -> None:
+    """With 100 hostile connections open, 100 honest ones are proven and served at once, each as who it is."""
+    with LiveGuest(World()) as guest:
+        guest.lock()
+        with hostile_clients(guest, HOSTILE), ThreadPoolExecutor(16) as threads, ExitStack() as stack:
+            names = [(*NAMES, ANYBODY)[number % 4] for number in range(HONEST)]
+            clients = [stack.enter_context(client) for client in threads.map(guest.connect, names)]
+            assert len({client.connection.proof.nonce for client in clients}) == HONEST
+            statuses = list(threads.map(_status, clients))
+            assert statuses == [401 if name == ANYBODY else 200 for name in names]
+
+
+def _status(client: Client) -> int:
+    return client.get("/v1/manifest").status_code
+
+
+@contextmanager
+def hostile_clients(guest: LiveGuest, count: int) -> Iterator[None]:
+    """Have so many hostile clients of all kinds connected for the length of a `with`."""
+    address = "127.0.0.1", int(guest.url.rpartition(":")[2])
+    with ExitStack() as stack:
+        for number in range(count):
+            _KINDS[number % len(_KINDS)](address, stack)
+        yield
+
+
+def _silent(address: tuple[str, int], stack: ExitStack) -> None:
+    stack.enter_context(socket.create_connection(address))
+
+
+def _garbage(address: tuple[str, int], stack: ExitStack) -> None:
+    stack.enter_context(socket.create_connection(address)).sendall(secrets.token_bytes(400))
+
+
+def _half_a_handshake(address: tuple[str, int], stack: ExitStack) -> None:
+    memory = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+    memory.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        memory.do_handshake()
+    stack.enter_context(socket.create_connection(address)).sendall(memory.bio_read(1 << 16)[:100])
+
+
+def _half_open(address: tuple[str, int], stack: ExitStack) -> None:
+    client = stack.enter_context(RawClient(address)).handshake()
+    client.raw.shutdown(socket.SHUT_WR)
+
+
+def _saying(*pieces: bytes, identity: Callable[[], TlsIdentity] | None = None) -> Callable:
+    def come(address: tuple[str, int], stack: ExitStack) -> None:
+        shown = None if identity is None else identity()
+        client = stack.enter_context(RawClient(address, identity=shown)).handshake()
+        for piece in pieces:
+            client.send(piece)
+
+    return come
+
+
+def _not_reading(address: tuple[str, int], stack: ExitStack) -> None:
+    client = stack.enter_context(RawClient(address, receive_buffer_bytes=2048)).handshake()
+    for _ in range(4):
+        client.send(request("POST", ATTEST_PATH, body=_NONCE, length=len(_NONCE)))
+
+
+def _stranger() -> TlsIdentity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return TlsIdentity(key=key, certificate=certificate_of(key, ca=False))
+
+
+_NONCE = b'{"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'
+_KINDS: tuple[Callable[[tuple[str, int], ExitStack], None], ...] = (
+    _silent,
+    _garbage,
+    _half_a_handshake,
+    _half_open,
+    _not_reading,
+    _saying(),
+    _saying(b"GET /v1/sess"),
+    _saying(b"\x00\xff" * 100),
+    _saying(request("POST", ATTEST_PATH, body=b'{"nonce":"short"}', length=17)),
+    _saying(request("PUT", "/v1/manifest", body=b"{", length=1 << 20)),
+    _saying(request("PUT", "/v1/artifacts/records-a", body=b"x", length=1 << 20)),
+    _saying(request("GET", "/v1/manifest"), request("GET", "/v1/roster"), identity=_stranger),
+    _saying(request("POST", "/v1/join", body=b"{}", length=2), identity=lambda: tls_identity("hospital-a", ca=True)),
+)
