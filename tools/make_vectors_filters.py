@@ -120,6 +120,7 @@ _REFUSED: Final[tuple[tuple[str, str, dict[str, Any], bytes, str], ...]] = (
     ("not a number", "json_schema", _ANY, b"NaN", "FILTER_MALFORMED"),
     ("infinity", "json_schema", _ANY, b"-Infinity", "FILTER_MALFORMED"),
     ("a number beyond doubles", "json_schema", _ANY, b"1e999", "FILTER_MALFORMED"),
+    ("an integer beyond doubles with an exponent", "json_schema", _ANY, b"9007199254740992e0", "FILTER_MALFORMED"),
     ("an integer beyond doubles", "json_schema", _ANY, b"9007199254740992", "FILTER_MALFORMED"),
     ("a number of a book", "json_schema", _ANY, b"0." + b"1" * 63, "FILTER_MALFORMED"),
     ("an integer of a book", "json_schema", _ANY, b"1" * 5000, "FILTER_MALFORMED"),

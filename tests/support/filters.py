@@ -21,6 +21,7 @@ from twocvm_verifier.manifest.filter_form import read_filter
 from twocvm_verifier.manifest.filters import ByComponent
 from twocvm_verifier.manifest.place import Place
 from twocvm_verifier.manifest.problems import Problems
+from twocvm_verifier.strictjson import canonical
 
 MAX_BYTES = 1 << 30
 
@@ -28,9 +29,9 @@ MAX_BYTES = 1 << 30
 def kind_of(builtin: str, **parameters: object) -> BuiltinKind:
     """Return a built-in filter as the manifest's reader makes it."""
     problems = Problems()
-    form = read_filter(
-        Place({"name": "f", "owner": "o", "builtin": builtin, "parameters": parameters}, "/filters/0", problems)
-    )
+    sets = {key: sorted(value, key=canonical) for key, value in parameters.items() if isinstance(value, list)}
+    entry = {"name": "f", "owner": "o", "builtin": builtin, "parameters": parameters | sets}
+    form = read_filter(Place(entry, "/filters/0", problems))
     problems.refuse()
     if form.kind is None or isinstance(form.kind, ByComponent):
         raise ValueError(builtin)

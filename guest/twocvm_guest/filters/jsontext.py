@@ -22,9 +22,9 @@ MAX_DOCUMENT_BYTES: Final = 1 << 24
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
 MAX_NUMBER_CHARACTERS: Final = 64
-_MAX_INTEGER: Final = 2**53 - 1
-_MAX_FLOAT: Final = 1e300
-_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+# RFC 7493, 2.2. A larger one with an exponent could be written back as an integer that nobody would read.
+_MAX_NUMBER: Final = 2**53 - 1
+_BRACKETS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class Written(float):
@@ -109,14 +109,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    if len(text) > len(str(_MAX_INTEGER)) + 1 or abs(int(text)) > _MAX_INTEGER:
+    if len(text) > len(str(_MAX_NUMBER)) + 1 or abs(int(text)) > _MAX_NUMBER:
         raise _malformed()
     return int(text)
 
 
 def _fraction(text: str) -> float:
     number = float(text)
-    if len(text) > MAX_NUMBER_CHARACTERS or not abs(number) < _MAX_FLOAT:
+    if len(text) > MAX_NUMBER_CHARACTERS or not abs(number) <= _MAX_NUMBER:
         raise _malformed()
     return number
 

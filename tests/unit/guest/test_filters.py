@@ -246,13 +246,13 @@ def gaussian_costs(scale: float, distance: int, *, delta: float) -> float:
     return float(epsilon)
 
 
-@pytest.mark.parametrize("distance", [1, 1000, 10**15 - 1])
-@pytest.mark.parametrize("epsilon", ["0.0001", "0.1", "0.3", "1", "10"])
+@pytest.mark.parametrize("distance", [1, 10**15 - 1])
+@pytest.mark.parametrize("epsilon", ["0.01", "0.3", "10"])
 def test_scales_cost_what_was_agreed(distance: int, epsilon: str) -> None:
     """The library itself says that the scale costs no more than agreed, and hardly less."""
     scale = noise.laplace_scale(distance, Decimal(epsilon))
     assert scale == pytest.approx(distance / float(epsilon), rel=1e-9)
-    for delta in ("0.000000000001", "0.000001", "0.01"):
+    for delta in ("0.000000000001", "0.01"):
         scale = noise.gaussian_scale(distance, epsilon=Decimal(epsilon), delta=Decimal(delta))
         assert gaussian_costs(scale, distance, delta=float(delta)) <= float(epsilon)
         assert gaussian_costs(scale * 0.99, distance, delta=float(delta)) > float(epsilon)
