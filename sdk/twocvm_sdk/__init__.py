@@ -8,6 +8,9 @@ The names below are the whole of it for most callers; each is imported when it i
         session.release({"records-a": path})
         session.output("model").save(path)
 
+    with Endpoint(url, manifest=manifest, policy=policy, identity=me).requests() as client:
+        client.get(url + "/v1/session")
+
 `docs/sdk.md` has the whole story as a program that runs.
 """
 

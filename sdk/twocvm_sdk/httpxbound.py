@@ -152,8 +152,9 @@ class _AsyncTransport(httpx2.AsyncBaseTransport):
         self._turn.release()
 
     async def aclose(self) -> None:
-        # What still waits in the thread ends now; then nothing blocks.
-        self._line.connection.exchanges.tls.break_off()
+        # What still waits in the thread ends now; closing itself waits for nothing.
+        if self._thread.borrowed_tokens:
+            self._line.connection.exchanges.tls.break_off()
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._line.connection.close, limiter=self._thread)
 

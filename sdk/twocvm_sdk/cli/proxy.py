@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twocvm_verifier.gathering import StoreFolder
 from twocvm_verifier.shell import (
     Form,
     OutputForm,
@@ -24,12 +25,16 @@ from twocvm_verifier.shell import (
 from .guests import show_proof
 from .options import GuestUrl, ManifestFile, ask_pin, guest_address, read_roots, writing
 from .printing import Printer
+from .revocation import held_crls, open_store, remember_crl
 
 if TYPE_CHECKING:
     from twocvm_sdk.connection import AttestedConnection
     from twocvm_sdk.endpoint import Endpoint
     from twocvm_sdk.proxy import Listener
     from twocvm_verifier.errors import TwoCvmError
+    from twocvm_verifier.manifest import Manifest
+    from twocvm_verifier.snp.revocation import Crls
+    from twocvm_verifier.snp.roots import Roots
 
 
 def proxy(
@@ -49,6 +54,7 @@ def proxy(
             "--secret", metavar="FILE", help="What tools must show as a bearer token; made if it is not there."
         ),
     ] = None,
+    store: StoreFolder = None,
     simulated_root: SimulatedRoot = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
@@ -56,28 +62,22 @@ def proxy(
 ) -> None:
     """Take plain HTTP from tools on this machine and pass it on to a guest that proves itself on every connection."""
     from twocvm_sdk.proxy import Gate, Proxy
-    from twocvm_sdk.proxy.gate import read_secret
 
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
-    endpoint = _endpoint(guest, manifest=manifest, policy=policy, identity=identity, simulated_root=simulated_root)
+    own = read_manifest(manifest)
+    roots = read_roots(simulated_root, manifest=own)
+    lists = open_store(store, roots=roots)
+    endpoint = _endpoint(guest, manifest=own, policy=policy, identity=identity, roots=roots, crls=held_crls(lists))
     with _listener(listen) as listener:
-        if identity is not None and secret is None and listener.path is None:
-            raise typer.BadParameter(
-                "everybody on this machine could act as you; name a secret's file, or listen on unix:PATH",
-                param_hint="--listen",
-            )
-        wanted = b""
-        if secret is not None:
-            with writing(secret, option="--secret"):
-                wanted = read_secret(secret)
+        gate = Gate(hosts=listener.hosts, secret=_secret(secret, listener=listener, lends=identity is not None))
         with endpoint.open() as first:
             show_proof(printer, "channel", first.proof)
+            remember_crl(first.proof.verified, store=lists)
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
         printer.result({"listening": listener.url}, listener.url)
         sys.stdout.flush()
-        gate = Gate(hosts=listener.hosts, secret=wanted)
         Proxy(endpoint, listener=listener, gate=gate, observer=_Teller(printer)).serve(stopping)
 
 
@@ -96,20 +96,35 @@ class _Teller:
 
 
 def _endpoint(
-    guest: str, *, manifest: str, policy: str, identity: Path | None, simulated_root: Path | None
+    guest: str, *, manifest: Manifest, policy: str, identity: Path | None, roots: Roots | None, crls: Crls
 ) -> Endpoint:
     from twocvm_sdk.endpoint import Endpoint
     from twocvm_sdk.identity import Identity
 
     guest_address(guest)
-    own = read_manifest(manifest)
     return Endpoint(
         guest,
-        manifest=own,
+        manifest=manifest,
         policy=read_policy(policy),
         identity=None if identity is None else Identity.load(identity, pin=ask_pin),
-        roots=read_roots(simulated_root, manifest=own),
+        roots=roots,
+        crls=crls,
     )
+
+
+def _secret(file: Path | None, *, listener: Listener, lends: bool) -> bytes:
+    """Return what tools must show; empty for nothing, which will not do where an identity is lent on a port."""
+    from twocvm_sdk.proxy.gate import read_secret
+
+    if file is not None:
+        with writing(file, option="--secret"):
+            return read_secret(file)
+    if lends and listener.path is None:
+        raise typer.BadParameter(
+            "everybody on this machine could act as you; name a secret's file, or listen on unix:PATH",
+            param_hint="--listen",
+        )
+    return b""
 
 
 def _listener(text: str) -> Listener:
