@@ -70,3 +70,30 @@ def caller(*, takes: dict[str, str], lowered: str, given: dict[str, str], body: 
 def number(report: bytes) -> int:
     """Return the number that a caller wrote."""
     return int.from_bytes(report, "little")
+
+
+def list_taker(size_bytes: int) -> Part:
+    """A component that is given a list of numbers, always in the same place of its memory, and returns the last."""
+    interface = "test:calls/lists@1.0.0"
+    text = f"""(component
+      (core module $m (memory (export "memory") {(size_bytes >> 16) + 1})
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64))
+        (func (export "take") (param i32 i32) (result i64)
+          (i64.load (i32.add (local.get 0) (i32.shl (i32.sub (local.get 1) (i32.const 1)) (i32.const 3))))))
+      (core instance $i (instantiate $m))
+      (func $take (param "values" (list u64)) (result u64) (canon lift (core func $i "take")
+        (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+      (instance $x (export "take" (func $take)))
+      (export "{interface}" (instance $x)))"""
+    return Part(wasm=wat(text), exports=(interface,))
+
+
+def runs_another() -> Part:
+    """A component without files whose entry `go` calls the `wasi:cli/run` of another."""
+    text = f"""(component
+      (import "{RUN}" (instance $other (export "run" (func (result (result))))))
+      (core func $run (canon lower (func $other "run")))
+      (core module $m (import "o" "run" (func $run (result i32))) (func (export "go") (drop (call $run))))
+      (core instance $i (instantiate $m (with "o" (instance (export "run" (func $run))))))
+      (func (export "go") (canon lift (core func $i "go"))))"""
+    return Part(wasm=wat(text), imports=(RUN,), exports=("go",), entry="go")

@@ -4,7 +4,7 @@
 
 The body finds `$write (path, path length, bytes, length)`, which makes a file below /out; `$read (path, path length) ->
 (length)`, which reads at most a megabyte of a file below /in and leaves its address in `$at`; `$identity (path, path
-length) -> (number)` of a file below /in; and `$room (pages) -> (address)`. Constants are put in memory by `(data
+length) -> (number)` of a file below /in; `$room (pages) -> (address)`; and `$heap-to (address)`. Constants are put in memory by `(data
 (i32.const 64) "...")` in `core`, up to 32768, where the heap begins.
 """
 
@@ -55,6 +55,7 @@ _CORE: Final = """
   (import "files" "identity" (func $identity-of (param i32 i32)))
   (import "files" "write" (func $write-at (param i32 i32 i32 i64 i32)))
   (import "memory" "memory" (memory 1))
+  (import "memory" "heap-to" (func $heap-to (param i32)))
   (import "memory" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
   (global $folders (mut i32) (i32.const 0))
   (global $at (mut i32) (i32.const 0))
@@ -92,6 +93,7 @@ _CORE: Final = """
 
 _WIRING: Final = """
   (core module $memory (memory (export "memory") 1) (global $heap (mut i32) (i32.const 32768))
+    (func (export "heap-to") (param i32) (global.set $heap (local.get 0)))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
       (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
       (global.set $heap (i32.add (local.get $at) (local.get 3)))

@@ -11,7 +11,7 @@ import wasmtime
 from tests.support.actor import ACTOR, ACTOR_IMPORTS, isolation, item, script, wat
 from tests.support.bombs import RUN_OK
 from tests.support.graphs import MEBIBYTE, Part, admitted, graph, run_graph
-from tests.support.wat_calls import ADD_TYPE, ADDER, adder, caller, calls_adder, number
+from tests.support.wat_calls import ADD_TYPE, ADDER, adder, caller, calls_adder, number, runs_another
 from tests.support.wat_files import FILES_IMPORTS, RUN, files
 
 from twocvm_guest.runtime import compose, engine
@@ -206,14 +206,8 @@ def test_a_component_has_one_instance_however_many_call_it() -> None:
 
 def test_the_member_with_files_need_not_have_the_entry() -> None:
     """A pure entry calls a component that has files, which imports all of WASI that a C program does."""
-    starter = wat(f"""(component
-      (import "{RUN}" (instance $other (export "run" (func (result (result))))))
-      (core func $run (canon lower (func $other "run")))
-      (core module $m (import "o" "run" (func $run (result i32))) (func (export "go") (drop (call $run))))
-      (core instance $i (instantiate $m (with "o" (instance (export "run" (func $run))))))
-      (func (export "go") (canon lift (core func $i "go"))))""")
     parts = {
-        "starter": Part(wasm=starter, imports=(RUN,), exports=("go",), entry="go"),
+        "starter": runs_another(),
         "actor": Part(wasm=ACTOR, imports=ACTOR_IMPORTS, exports=(RUN,), profile="files"),
     }
     channels = [("call", f"actor.{RUN}", f"starter.{RUN}"), ("file", "script", "actor.script")]
