@@ -126,11 +126,12 @@ class _AsyncTransport(httpx2.AsyncBaseTransport):
         self._turn = anyio.Semaphore(1)
         # A thread that nobody waits for any more still counts: never are two of them at one connection.
         self._thread = anyio.CapacityLimiter(1)
+        self._pull = anyio.CancelScope()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         # What can be read without the event loop is: bytes, forms, files.
         plain = isinstance(request.stream, httpx2.SyncByteStream)
-        pieces = request.stream if plain else _pulled(aiter(cast("AsyncIterable[bytes]", request.stream)))
+        pieces = request.stream if plain else self._pulled(aiter(cast("AsyncIterable[bytes]", request.stream)))
         await self._wait_for_turn(request)
         try:
             head, body = await self.run(lambda: _send(self._line, request, cast("Iterable[bytes]", pieces)))
@@ -144,6 +145,7 @@ class _AsyncTransport(httpx2.AsyncBaseTransport):
         try:
             return await to_thread.run_sync(act, abandon_on_cancel=True, limiter=self._thread)
         except anyio.get_cancelled_exc_class():
+            self._pull.cancel()
             self._line.connection.exchanges.tls.break_off()
             raise
 
@@ -157,6 +159,17 @@ class _AsyncTransport(httpx2.AsyncBaseTransport):
             self._line.connection.exchanges.tls.break_off()
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._line.connection.close, limiter=self._thread)
+
+    def _pulled(self, stream: AsyncIterator[bytes]) -> Iterator[bytes]:
+        """Yield in the worker thread what an asynchronous body gives in the event loop."""
+
+        async def pull() -> bytes | None:
+            with anyio.CancelScope() as self._pull:
+                return await anext(stream, None)
+            return None
+
+        while (piece := from_thread.run(pull)) is not None:
+            yield piece
 
     async def _wait_for_turn(self, request: httpx2.Request) -> None:
         try:
@@ -184,16 +197,6 @@ class _AsyncAnswer(httpx2.AsyncByteStream):
                     await self._transport.run(self._body.close)
             finally:
                 self._transport.release()
-
-
-def _pulled(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """Yield in a worker thread what an asynchronous stream gives in the event loop."""
-
-    async def pull() -> bytes | None:
-        return await anext(stream, None)
-
-    while (piece := from_thread.run(pull)) is not None:
-        yield piece
 
 
 def _send(line: Line, request: httpx2.Request, pieces: Iterable[bytes]) -> tuple[Head, Body]:
