@@ -50,7 +50,7 @@ def run() -> list[Ratio]:
         small, large = folder / "small", folder / "large"
         small.write_bytes(bytes(1 << 20))
         _write(large)
-        with _server("own", folder) as own, _server("ratls", folder) as ratls:
+        with upload_server("own", folder) as own, upload_server("ratls", folder) as ratls:
             return _measure(own, ratls, small, large, folder)
 
 
@@ -90,7 +90,8 @@ def _send(session: requests.Session, base_url: str, path: Path) -> None:
 
 
 @contextmanager
-def _server(kind: str, folder: Path) -> Iterator[dict]:
+def upload_server(kind: str, folder: Path) -> Iterator[dict]:
+    """Run the server of that kind in a process of its own; yields its port, its root and its process id."""
     command = [sys.executable, "-m", "bench._upload_server", kind, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
