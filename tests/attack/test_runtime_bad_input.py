@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.attack.test_runtime_workers import running
 from tests.support import processes
 from tests.support.actor import MEBIBYTE, RUN, Stage, act, isolation, run, script, staged, wat
+from tests.support.busy import running
 from tests.support.guest_process import GuestProcess, acting_world
 from tests.support.manifests import Document
 

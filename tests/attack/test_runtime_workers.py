@@ -11,14 +11,14 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.support import processes
 from tests.support.actor import MEBIBYTE, Ran, Stage, act, isolation, item, run, script, staged
 from tests.support.bombs import compile_bomb
+from tests.support.busy import running, seconds_used
 
 from twocvm_guest.runtime import process
 from twocvm_guest.runtime.isolation import new_uid
@@ -36,35 +36,6 @@ def looked_into() -> None:
         pytest.skip("only root may look into a worker")
     if missing := [f"{feature.name} ({feature.reason})" for feature in isolation().missing]:
         pytest.skip(f"this machine does not give workers everything: {', '.join(missing)}")
-
-
-@contextmanager
-def running(**options: object) -> Iterator[tuple[Runtime, list[Ran], list[int]]]:
-    """A component that loops: its runtime, where its result will be, and its processes (the waiting one first)."""
-    stage = Stage(inputs=script("loop"), **options)  # type: ignore[arg-type]
-    runtime = staged(stage)
-    results: list[Ran] = []
-    thread = threading.Thread(target=lambda: results.append(run(runtime, stage)), daemon=True)
-    thread.start()
-    expected = 2 if "pid-namespace" in isolation().promised else 1
-    # Where the component itself runs, the last filter is set and processor time is spent.
-    processes.wait_until(
-        lambda: len(processes.descendants()) == expected and _seconds_used(processes.descendants()[-1]) > 0.3
-    )
-    try:
-        yield runtime, results, processes.descendants()
-    finally:
-        runtime.wipe()
-        thread.join(timeout=20)
-        assert not thread.is_alive()
-
-
-def _seconds_used(worker: int) -> float:
-    try:
-        fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("which", [0, -1])
@@ -106,7 +77,7 @@ def test_a_wipe_in_the_middle_of_an_admission_ends_it() -> None:
 
     thread = threading.Thread(target=admit, daemon=True)
     thread.start()
-    processes.wait_until(lambda: [each for each in processes.descendants() if _seconds_used(each) > 0.5])
+    processes.wait_until(lambda: [each for each in processes.descendants() if seconds_used(each) > 0.5])
     runtime.wipe()
     thread.join(timeout=10)
     assert [error.code for error in refused] == ["RUN_WIPED"]
