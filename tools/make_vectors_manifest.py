@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.support.manifests import Document, World, broken_at, set_at, use_everything, without
+from tests.support.manifests import Document, World, broken_at, builtin, noise, set_at, use_everything, without
 from tests.support.vectorfiles import ROOT, Vector
 from tools.vectors_shared import slug
 from tools.vectors_statements import THREE, statement_vectors
@@ -112,6 +112,10 @@ def _add(member: str, value: object) -> Callable[[Document], None]:
     return lambda document: document[member].append(value)
 
 
+def _add_filter(entry: Document) -> Callable[[Document], None]:
+    return lambda document: document.update(filters=[entry])
+
+
 def _put(pointer: str, value: object) -> Callable[[Document], None]:
     return lambda document: set_at(document, pointer, value)
 
@@ -120,12 +124,42 @@ def _file(source: str, target: str) -> Document:
     return {"from": source, "to": target, "kind": "file", "max_bytes": 1_000_000}
 
 
+def _filtered(*filters: Document, must_pass: str = "", budget: str = "") -> Callable[[Document], None]:
+    """Give the output `model` these filters, and the first item what it asks for."""
+
+    def edit(document: Document) -> None:
+        document["filters"] = list(filters)
+        document["outputs"][0]["filters"] = [each["name"] for each in filters]
+        document["data"][0] |= {"must_pass": [must_pass]} if must_pass else {}
+        document["data"][0] |= {"budget": {"epsilon": budget}} if budget else {}
+
+    return edit
+
+
+_SMALL: Final = builtin("small", "max_bytes", max_bytes=9)
+_ROWS: Final = builtin("rows", "max_rows", format="csv", max_rows=9)
+_LINES: Final = builtin("lines", "max_rows", format="json-lines", max_rows=9)
+_PADDED: Final = builtin("padded", "padding", sizes=[64])
+
 # Places are those of the sorted document, which are not always those of the edit.
 _REFUSED_EDITED: Final[dict[str, tuple[str, str, Callable[[Document], None]]]] = {
     "import without a version": (
         "form",
         "/components/1/imports/1",
         _put("/components/0/imports", ["wasi:io/error@0.2.3", "wasi:io/streams"]),
+    ),
+    "epsilon that is a number": ("type", "/filters/0/parameters/epsilon", _filtered(noise(epsilon=1))),
+    "epsilon in another spelling": ("form", "/filters/0/parameters/epsilon", _filtered(noise(epsilon="0.50"))),
+    "gaussian noise without delta": ("missing", "/filters/0/parameters/delta", _filtered(noise(mechanism="gaussian"))),
+    "schema with a reference": (
+        "unknown",
+        "/filters/0/parameters/schema/$ref",
+        _filtered(builtin("shape", "json_schema", format="json", schema={"$ref": "#"})),
+    ),
+    "pattern with a group": (
+        "form",
+        "/filters/0/parameters/schema/pattern",
+        _filtered(builtin("shape", "json_schema", format="json", schema={"pattern": "^(a+)+$"})),
     ),
     "masked chip": ("form", "/platform/chip_ids/0", _put("/platform/chip_ids", ["00" * 64])),
 }
@@ -143,6 +177,25 @@ _REFUSED_WHOLE: Final[dict[str, tuple[str, str, Callable[[Document], None]]]] = 
         "must-not-reach",
         "/data/0/must_not_reach/0",
         _put("/data/0/must_not_reach", ["analytics"]),
+    ),
+    "output without a filter that an item must pass": (
+        "must-pass",
+        "/data/0/must_pass/0",
+        _filtered(_SMALL, must_pass="small"),
+    ),
+    "filter after padding": ("filter", "/outputs/0/filters/1", _filtered(_PADDED, _ROWS)),
+    "filters of two formats": ("filter", "/outputs/0/filters/1", _filtered(_ROWS, _LINES)),
+    "noise twice on a column": ("filter", "/outputs/0/filters/1", _filtered(noise("a"), noise("b"))),
+    "component of the graph as a filter": (
+        "filter",
+        "/filters/0/component",
+        _add_filter({"name": "again", "owner": "analytics", "component": "step-0"}),
+    ),
+    "output without noise that spends a budget": ("budget", "/data/0/budget", _filtered(noise(), budget="9")),
+    "padding beyond the output": (
+        "limit",
+        "/outputs/0/filters/0",
+        _filtered(builtin("padded", "padding", sizes=[4097])),
     ),
     "deadline before the end": ("limit", "/rules/deadline_seconds", _put("/rules/deadline_seconds", 1)),
 }
