@@ -17,11 +17,13 @@ from tests.support.guest import Client, LiveGuest, ScriptedWorkers, code_of
 from tests.support.manifests import Document, World, builtin, noise
 from tests.support.memory_files import MemoryFiles
 
+from twocvm_guest.filters.chain import require_filters
 from twocvm_guest.filters.worker import FilterLimits, run_builtin
+from twocvm_guest.locked import Workers
 from twocvm_guest.runtime.items import Item, ItemWriter
 from twocvm_guest.runtime.live import EndedError, Live
 from twocvm_guest.runtime.node import NodeError
-from twocvm_verifier.manifest import ManifestError, parse_manifest
+from twocvm_verifier.manifest import Manifest, ManifestError, parse_manifest
 from twocvm_verifier.manifest.author import canonical_bytes
 from twocvm_verifier.receipt import parse_receipt
 from twocvm_verifier.receipt_body import ReceiptBody, parse_body
@@ -163,6 +165,23 @@ def test_a_filter_cannot_be_left_out() -> None:
         with pytest.raises(ManifestError) as refusal:
             parse_manifest(canonical_bytes(document))
         assert {str(problem.rule) for problem in refusal.value.problems} == {"must-pass"}
+
+
+def test_a_guest_without_a_filter_does_not_lock() -> None:
+    """A guest that cannot add noise refuses the manifest that asks for it, and says which extra it needs."""
+
+    def edit(document: Document) -> None:
+        document["filters"] = [noise()]
+        document["outputs"][0]["filters"] = ["blur"]
+
+    def start(manifest: Manifest) -> Workers:
+        require_filters(manifest, has=lambda name: name != "opendp")
+        return ScriptedWorkers().start(manifest)
+
+    with LiveGuest(World(edit=edit), start_workers=start) as guest, guest.connect(unlocked_ok=True) as client:
+        answer = client.put_manifest()
+        assert (code_of(answer), answer.status_code) == ("UNSUPPORTED_FILTER", 422)
+        assert client.state() == "unlocked"
 
 
 @contextmanager
