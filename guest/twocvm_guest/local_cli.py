@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,7 @@ from twocvm_verifier.shell import Form, OutputForm, command_group, read_file, un
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Manifest
+    from twocvm_verifier.strictjson import Json
 
     from .runtime.isolation import IsolationReport
     from .runtime.items import Item
@@ -89,22 +90,24 @@ def _manifest(
     raw = read_file(path, option="--local")
     document = read_json(raw) if raw.lstrip().startswith(b"{") else read_toml(raw.decode("utf-8", errors="replace"))
     items, built = {}, {}
-    for name in _names(document, given):
+    for name, is_draft in _components(document, given):
         file = given.get(name, path.parent / f"{name}.wasm")
         items[name] = _item(name, file, _MAX_COMPONENT_BYTES, f"--component {name}=FILE", held)
-        built[name] = Built(sha256=items[name].sha256, description=inspect(items[name], isolation=isolation))
+        if is_draft:
+            built[name] = Built(sha256=items[name].sha256, description=inspect(items[name], isolation=isolation))
     return complete(document, built, at=SystemClock().now(), randomness=secrets.token_bytes), items
 
 
-def _names(document: Any, given: Mapping[str, Path]) -> Iterator[str]:  # noqa: ANN401 - not yet judged
-    """Yield the names of a document's components, in as far as it is a manifest."""
+def _components(document: Json, given: Mapping[str, Path]) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each component that a document has, whatever it is, and whether any file may be that one."""
     from twocvm_verifier.manifest.place import is_name
 
-    members = document.get("components") if isinstance(document, dict) else None
-    names = [each.get("name") for each in members if isinstance(each, dict)] if isinstance(members, list) else []
-    if unknown := sorted(given.keys() - set(names)):
+    members = document.get("components") if isinstance(document, Mapping) else None
+    tables = [each for each in members if isinstance(each, Mapping)] if isinstance(members, list) else []
+    names = {each["name"]: "sha256" not in each for each in tables if isinstance(each.get("name"), str)}
+    if unknown := sorted(given.keys() - names.keys()):
         raise typer.BadParameter(f"the manifest has no component {unknown[0]!r}", param_hint="--component")
-    yield from dict.fromkeys(name for name in names if isinstance(name, str) and is_name(name))
+    yield from ((name, is_draft) for name, is_draft in names.items() if is_name(name))
 
 
 def _data(manifest: Manifest, given: Mapping[str, Path], held: ExitStack) -> dict[str, Item]:
