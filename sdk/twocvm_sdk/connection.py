@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -57,9 +58,6 @@ class AttestedConnection:
         proof: The latest channel proof.
         address: Where the guest is.
         exchanges: The HTTP on it. Whoever takes it sees to the age of the proof.
-        http: A `requests.Session` that knows this connection and nothing else. An answer must be read to its end
-            before the next request; a request that fails ends the connection. The proof is as old as it is: see
-            `reprove`.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class AttestedConnection:
         self.certificate: Final = certificate
         self.address: Final = address
         self.exchanges: Final = exchanges
-        self.http: Final = BoundSession(Line(self, max_proof_age_seconds=math.inf))
         self._expectation = expectation
         self._clock = clock
         self._randomness = randomness
@@ -132,6 +129,15 @@ class AttestedConnection:
             if not isinstance(error, TwoCvmError) or isinstance(error, (FetchError, HandshakeError)):
                 raise
             raise HandshakeError(error.code, error.detail) from error
+
+    @cached_property
+    def http(self) -> BoundSession:
+        """A `requests.Session` that knows this connection and nothing else.
+
+        An answer must be read to its end before the next request; a request that fails ends the connection. The proof
+        is as old as it is: see `reprove`.
+        """
+        return BoundSession(Line(self, max_proof_age_seconds=math.inf))
 
     @property
     def base_url(self) -> str:

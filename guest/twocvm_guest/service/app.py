@@ -39,7 +39,7 @@ from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdra
 from .answers import BYTES, answer, answer_bytes, content_digest, problem
 from .pace import LockTurn, Pace
 from .requests import parse_nonce, parse_offer, peer_of, read_body, read_json
-from .route import GuestRoute
+from .route import GuestRoute, PlainRoute
 
 _T = TypeVar("_T")
 
@@ -111,10 +111,9 @@ TheCaller = Annotated[Caller, Depends(caller_of)]
 routes = APIRouter(route_class=GuestRoute, redirect_slashes=False)
 
 
-@routes.post("/.well-known/2cvm/attest")
-async def attest(request: Request, service: TheService) -> Response:
+async def attest(request: Request) -> Response:
     """Evidence for this connection and the caller's nonce. For everybody."""
-    peer = peer_of(request)
+    service, peer = await service_of(request), peer_of(request)
     nonce = parse_nonce(await read_json(request, max_bytes=_MAX_SMALL_BODY_BYTES))
     with service.pace.turn(peer, known=service.agent.knows(peer)):
         exported = peer.export(nonce)
@@ -122,6 +121,9 @@ async def attest(request: Request, service: TheService) -> Response:
         await asyncio.sleep(0)
         made = await asyncio.wrap_future(service.agent.attest(peer=peer, nonce=nonce, exported=exported))
     return answer_bytes(evidence.encode_json(made), media_type=evidence.JSON_MEDIA_TYPE)
+
+
+routes.add_api_route("/.well-known/2cvm/attest", attest, methods=["POST"], route_class_override=PlainRoute)
 
 
 @routes.get("/v1/session")
