@@ -3,7 +3,8 @@
 The other side has no HTTP, no session and no checks: a client reads the same file in the same chunks and sends them
 over TLS 1.3 on a blocking socket, and a server writes what comes to a memory file. It is measured twice: with the
 SHA-256 at both ends that a release cannot be without, and without anybody looking at the bytes. The second has a
-ceiling of its own on two cores, for what hashing takes at both ends is taken from the same two.
+ceiling of its own on two cores, for what hashing takes at both ends is taken from the same two. The guest overwrites
+what it frees, as guests do; the other side does not.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 from bench._plain_server import CHUNK_BYTES
@@ -28,6 +30,7 @@ from bench.ratio import Ratio, interleaved
 from OpenSSL import SSL
 from tests.support.attested_guest import NO_CRL, Scene
 
+from twocvm_guest.runtime.protect import OVERWRITING
 from twocvm_guest.service.answers import content_digest
 from twocvm_sdk import items
 from twocvm_sdk.connection import AttestedConnection
@@ -48,7 +51,7 @@ def run() -> list[Ratio]:
         large = Path(name) / "large"
         _write(large)
         with (
-            _server("bench._release_server", "ratls", name, str(SIZE_BYTES)) as ratls,
+            _server("bench._release_server", "ratls", name, str(SIZE_BYTES), more=OVERWRITING) as ratls,
             _server("bench._plain_server", "hashed", str(SIZE_BYTES)) as hashed,
             _server("bench._plain_server", "bare", str(SIZE_BYTES)) as bare,
             _connect(ratls) as connection,
@@ -107,8 +110,9 @@ def _refused(answer: requests.Response) -> None:
 
 
 @contextmanager
-def _server(module: str, *words: str) -> Iterator[dict]:
-    with subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE) as process:
+def _server(module: str, *words: str, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[dict]:
+    command, environment = [sys.executable, "-m", module, *words], {**os.environ, **more}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         try:
             yield json.loads(process.stdout.readline()) | {"pid": process.pid}
         finally:

@@ -70,8 +70,8 @@ class TlsEngine:
         # What OpenSSL has to send now are tickets, which nobody needs: they leave with the first answer.
         return True
 
-    def read(self) -> bytes:
-        """Return the plaintext at hand, at most `READ_BYTES`; empty where there is none.
+    def read(self) -> list[bytes]:
+        """Return the plaintext at hand, a record a piece, at most `READ_BYTES` in all; empty where there is none.
 
         Sets `ended_by_peer` once the peer has said that nothing more will come.
 
@@ -91,7 +91,7 @@ class TlsEngine:
             self.ended_by_peer = True
         except SSL.Error as error:
             raise TlsBroken from error
-        return b"".join(pieces)
+        return pieces
 
     def write(self, plaintext: bytes) -> None:
         """Encrypt `plaintext` and send it.

@@ -8,6 +8,7 @@ Spec: docs/spec/ratls.md, 5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -41,6 +42,13 @@ _REQUEST_LINE_OVERHEAD_BYTES: Final = len("  HTTP/1.1\r\n\r\n")
 
 class GuestHttp(H11Protocol):
     """uvicorn's protocol, with our own answer to what is not HTTP, and without a memory of requests."""
+
+    def records_received(self, records: Iterable[bytes]) -> None:
+        """Take plaintext as it was decrypted; joined before, every byte would be copied once more."""
+        self._unset_keepalive_if_required()
+        for record in records:
+            self.conn.receive_data(record)
+        self.handle_events()
 
     def on_response_complete(self) -> None:
         """Forget the request that has its answer."""

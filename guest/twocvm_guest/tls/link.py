@@ -78,7 +78,10 @@ class TlsLink(asyncio.BufferedProtocol):
         self._received_bytes += nbytes
         if not (self._retired or self.closing):
             self._engine.receive(self._buffer[:nbytes])
-            self._advance()
+            if self.paused:
+                self._raw.pause_reading()
+            else:
+                self._advance()
 
     def eof_received(self) -> bool:
         """Drop the connection: its end inside TLS would have come before, so something was cut off."""
@@ -117,8 +120,9 @@ class TlsLink(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Hand on nothing more for now."""
+        # The socket is read once more before it is left alone: an application that keeps up resumes before that, and
+        # spares the event loop two changes for every piece of a body.
         self.paused = True
-        self._raw.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on handing on, first what is here already."""
@@ -186,7 +190,7 @@ class TlsLink(asyncio.BufferedProtocol):
             while not (self.paused or self._retired or self.closing):
                 plaintext = self._engine.read()
                 if plaintext:
-                    http.data_received(plaintext)
+                    http.records_received(plaintext)
                 if self._engine.ended_by_peer:
                     self.close()
                 elif not plaintext:
