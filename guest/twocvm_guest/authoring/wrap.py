@@ -1,9 +1,9 @@
 """Makes a component of a core module that speaks the component model's own ABI: no tool but the engine's text parser.
 
-The module was compiled with `sdk/c`, so it knows six functions of WASI 0.2 and calls them by the canonical ABI. What it
-uses of them becomes the component's imports, and nothing else does. A function that takes memory of the module needs
-the module's instance, which needs the function: as everywhere, a table of trampolines stands between the two and is
-filled when both are there.
+The module was compiled with `sdk/c`, so it knows six functions of WASI 0.2 and the two of windows, and calls them by
+the canonical ABI. What it uses of them becomes the component's imports, and nothing else does. A function that takes
+memory of the module needs the module's instance, which needs the function: as everywhere, a table of trampolines stands
+between the two and is filled when both are there.
 
     core module  ->  trampolines  ->  table  <-  functions of WASI, lowered with the module's memory
 
@@ -31,6 +31,7 @@ _STREAMS: Final = "wasi:io/streams@0.2.0"
 _STDERR: Final = "wasi:cli/stderr@0.2.0"
 _TYPES: Final = "wasi:filesystem/types@0.2.0"
 _PREOPENS: Final = "wasi:filesystem/preopens@0.2.0"
+_WINDOWS: Final = "twocvm:window/windows@1.0.0"
 
 # What each interface has, in the text format. `$error`, `$stream` and `$descriptor` are resources of those before it.
 _INTERFACES: Final[Mapping[str, str]] = MappingProxyType(
@@ -78,6 +79,9 @@ _INTERFACES: Final[Mapping[str, str]] = MappingProxyType(
               (alias outer 1 $descriptor (type $outer))
               (export "descriptor" (type $own-descriptor (eq $outer)))
               (export "get-directories" (func (result (list (tuple (own $own-descriptor) string)))))))""",
+        _WINDOWS: """(import "twocvm:window/windows@1.0.0" (instance $windows
+              (export "size" (func (param "port" string) (result u64)))
+              (export "place" (func (param "port" string) (param "address" u32)))))""",
     }
 )
 _NEEDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -113,6 +117,8 @@ _FUNCTIONS: Final = (
     _Function(interface=_TYPES, instance="$types", name="[method]descriptor.read", parameters="i32 i64 i64 i32"),
     _Function(interface=_TYPES, instance="$types", name="[method]descriptor.write", parameters="i32 i32 i32 i64 i32"),
     _Function(interface=_PREOPENS, instance="$preopens", name="get-directories", parameters="i32"),
+    _Function(interface=_WINDOWS, instance="$windows", name="size", parameters="i32 i32", result="i64"),
+    _Function(interface=_WINDOWS, instance="$windows", name="place", parameters="i32 i32 i32"),
 )
 
 
@@ -145,7 +151,7 @@ def _used(imports: Iterable[tuple[str, str]]) -> tuple[_Function, ...]:
         raise ComponentError(
             "BUILD_FAILED",
             f"the code calls {module} {name}, which the SDK has not got: files and streams of the C library (fopen, "
-            "printf) are not there; use ports.h, writer.h and say.h",
+            "printf) are not there; use ports.h, window.h, writer.h and say.h",
         )
     return tuple(each for each in _FUNCTIONS if (each.interface, each.name) in wanted)
 

@@ -19,6 +19,7 @@ from twocvm_guest.authoring.language import Language, require_tool
 from twocvm_guest.authoring.verdict import judge_alone
 from twocvm_guest.authoring.wrap import wrap
 from twocvm_guest.component_cli import app
+from twocvm_guest.main import run as twocvm
 from twocvm_verifier.codes import CODES
 from twocvm_verifier.errors import ComponentError, UnsupportedError
 
@@ -28,6 +29,33 @@ CORE = """(module {}
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
   (func (export "wasi:cli/run@0.2.0#run") (result i32) i32.const 0))"""
+WINDOW = """#include "window.h"
+bool run(void) {
+    struct text item;
+    return open_window("item", &item) && !read_port("/in/item/data", &(struct text){0}) &&
+           write_port("/out/copy/data", item);
+}
+"""
+WINDOWED = """
+[[components]]
+name = "looks"
+limits = { memory_bytes = 16777216, wall_seconds = 10, output_bytes = 300000 }
+
+[[data]]
+name = "item"
+max_bytes = 300000
+
+[[channels]]
+from = "data:item"
+to = "component:looks.item"
+kind = "window"
+max_bytes = 300000
+
+[[outputs]]
+name = "copy"
+from = "component:looks.copy"
+max_bytes = 300000
+"""
 PREOPENS = '(import "wasi:filesystem/preopens@0.2.0" "get-directories" (func (param i32)))'
 STDERR = '(import "wasi:cli/stderr@0.2.0" "get-stderr" (func (result i32)))'
 
@@ -164,6 +192,19 @@ def test_c_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     assert content == (tmp_path / "two" / "my-part" / "my-part.wasm").read_bytes()
     assert str(tmp_path).encode() not in content
     assert call("check", tmp_path / "one" / "my-part" / "my-part.wasm").stdout == "my-part.wasm: a guest admits it\n"
+
+
+def test_a_window_is_opened_from_c(tmp_path: Path) -> None:
+    """A component that opens a window reads the item there, of no page, one and several, and no file is at its port."""
+    needs(Language.C, tmp_path)
+    (tmp_path / "component.c").write_text(WINDOW)
+    (tmp_path / "looks.wasm").write_bytes(build(tmp_path))
+    (tmp_path / "manifest.toml").write_text(WINDOWED)
+    for content in (b"", b"x" * 65536, b"a" + bytes(200_000) + b"z"):
+        (tmp_path / "item").write_bytes(content)
+        local = ["run", "--local", str(tmp_path / "manifest.toml"), "--data", f"item={tmp_path / 'item'}"]
+        assert twocvm([*local, "--out", str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out" / "copy").read_bytes() == content
 
 
 def test_a_source_that_does_not_compile_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
