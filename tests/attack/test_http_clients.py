@@ -130,7 +130,7 @@ def test_request_for_anywhere_else_is_refused(guest: RunningGuest, bound: Bound,
         {"trust_env": True},
         {"transport": HTTPAdapter()},
     ],
-    ids=str,
+    ids=lambda options: next(iter(options)),
 )
 def test_what_would_go_past_the_verification_is_an_error(
     guest: RunningGuest, bound: Bound, options: dict[str, object]
