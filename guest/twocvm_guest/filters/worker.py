@@ -123,9 +123,9 @@ def _work(
             result=result,
             library=library_of(kind),
         )
-        with live.start(job) as worker:
+        with live.start() as worker:
             try:
-                worker.shut_in()
+                worker.shut_in(job)
             except WorkerError as error:
                 raise NodeError("NODE_ISOLATION") from error
             try:

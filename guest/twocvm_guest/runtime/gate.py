@@ -174,9 +174,9 @@ def work_on(job: Job, name: str, *, live: Live, isolation: IsolationReport) -> O
             file_bytes=MAX_COMPILED_BYTES,
             cpu_seconds=ADMISSION_SECONDS * (os.cpu_count() or 1),
         )
-        with live.start(limited) as worker:
+        with live.start() as worker:
             try:
-                worker.shut_in()
+                worker.shut_in(limited)
             except WorkerError as error:
                 raise _refusal("NODE_ISOLATION", name, str(error)) from error
             try:

@@ -105,8 +105,8 @@ def probe() -> IsolationReport:
             cpu_seconds=_CPU_SECONDS,
         )
         try:
-            with Worker(job) as worker:
-                reasons = worker.shut_in()
+            with Worker() as worker:
+                reasons = worker.shut_in(job)
                 if worker.go_on(seconds=_PROBE_SECONDS) is not Outcome.DONE:
                     raise WorkerError("worker: cannot work once it is shut in")
         except WorkerError as error:

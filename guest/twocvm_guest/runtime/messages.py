@@ -1,8 +1,9 @@
 """What supervisor and worker say to each other, over one socket that keeps messages apart.
 
-The supervisor sends a `Job`. The worker shuts itself in and sends `Ready`: what it is kept in and, for a run, the
-descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and from then on it is believed
-nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes is nonsense, and a failure.
+The supervisor sends a `Job` with the descriptors that it names. The worker shuts itself in and sends `Ready`: what it is
+kept in and, for a run, the descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and from
+then on it is believed nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes is
+nonsense, and a failure.
 
 >>> parse_outcome(encode_outcome(Outcome.TRAPPED)) is Outcome.TRAPPED
 True
@@ -19,6 +20,9 @@ from typing import Any, Final
 MAX_JOB_BYTES: Final = 1 << 17
 MAX_READY_BYTES: Final = 1 << 13
 GO_ON: Final = b"go"
+# Comes with descriptors for which the job's own message has no room; the kernel passes at most 253 at a time.
+MORE: Final = b"more"
+MAX_DESCRIPTORS: Final = 250
 
 _OUTCOME: Final = struct.Struct("=6sBB")
 _MARK: Final = b"2cvm\x00o"

@@ -71,17 +71,17 @@ def run_node(
     with worker_folder(isolation, uid) as scratch:
         job = _job(node, uid, scratch, compiled, inputs, ports, rules, isolation, witness)
         try:
-            with live.start(job) as worker:
-                return _collected(node, worker, ports)
+            with live.start() as worker:
+                return _collected(node, job, worker, ports)
         except WorkerError as error:
             raise NodeError("NODE_TIME" if error.timed_out else "NODE_DIED") from error
         except OutputError as error:
             raise NodeError(error.code) from error
 
 
-def _collected(node: Node, worker: Worker, ports: Mapping[str, int]) -> dict[str, Item]:
+def _collected(node: Node, job: Job, worker: Worker, ports: Mapping[str, int]) -> dict[str, Item]:
     try:
-        worker.shut_in()
+        worker.shut_in(job)
     except WorkerError as error:
         raise NodeError("NODE_ISOLATION") from error
     outcome = worker.go_on(seconds=node.limits.wall_seconds)

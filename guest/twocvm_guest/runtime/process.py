@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -56,17 +57,15 @@ class WorkerError(Exception):
 class Worker:
     """One process, from its start to its end. Use as a context manager: leaving it ends the process.
 
-    Args:
-        job: What it is to do.
+    It is told its job by `shut_in`; until then it holds nothing but its end of the socket.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self) -> None:
         self._ending = threading.Lock()
         self._outputs = -1
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._process = _start(theirs.fileno(), job.keep)
+            self._process = _start(theirs.fileno())
         except BaseException:
             self._control.close()
             raise
@@ -94,17 +93,23 @@ class Worker:
         """The descriptor of the worker's `/out`, of which this object is the owner; -1 where it sent none."""
         return self._outputs
 
-    def shut_in(self) -> dict[Feature, str]:
-        """Wait until the worker is shut in; return for each feature why it has it not, or the empty string.
+    def shut_in(self, job: Job) -> dict[Feature, str]:
+        """Give the worker its job and wait until it is shut in.
 
         Nothing of a participant has been touched by then, so the worker is still ours and is believed.
+
+        Args:
+            job: What it is to do. Its descriptors are handed over, and have the same numbers there.
+
+        Returns:
+            For each feature why the worker has it not, or the empty string.
 
         Raises:
             WorkerError: It ended, took too long, or lacks something that its job promises.
         """
-        size = sum(size for _, _, size in self._job.inputs)
+        size = sum(size for _, _, size in job.inputs)
         deadline = time.monotonic() + START_SECONDS + size / _COPIED_BYTES_PER_SECOND
-        self._send(messages.encode_job(self._job))
+        self._hand_over(job)
         self._await(deadline)
         try:
             raw, descriptors, _, _ = socket.recv_fds(self._control, messages.MAX_READY_BYTES, 1)
@@ -116,7 +121,7 @@ class Worker:
         if not raw:
             raise WorkerError("worker: ended while it shut itself in")
         reasons = {Feature(name): reason for name, reason in json.loads(raw).items()}
-        for name in self._job.promised:
+        for name in job.promised:
             # Hiding file times comes last in a run, after the code is loaded; the worker itself looks to it.
             if name != Feature.FILE_TIMES_HIDDEN.value and reasons.get(Feature(name)) != "":
                 raise WorkerError(f"worker: has no {name}")
@@ -150,9 +155,16 @@ class Worker:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _send(self, message: bytes) -> None:
+    def _hand_over(self, job: Job) -> None:
+        rest = list(job.keep)
+        while len(rest) > messages.MAX_DESCRIPTORS:
+            part, rest = rest[: messages.MAX_DESCRIPTORS], rest[messages.MAX_DESCRIPTORS :]
+            self._send(messages.MORE, part)
+        self._send(messages.encode_job(job), rest)
+
+    def _send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         try:
-            self._control.send(message)
+            socket.send_fds(self._control, [message], descriptors)
         except OSError as error:
             raise WorkerError("worker: ended early") from error
 
@@ -175,7 +187,7 @@ class Worker:
         return True
 
 
-def _start(control: int, keep: tuple[int, ...]) -> subprocess.Popen[bytes]:
+def _start(control: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _BOOT, str(control), *_folders()],
         stdin=subprocess.DEVNULL,
@@ -184,7 +196,7 @@ def _start(control: int, keep: tuple[int, ...]) -> subprocess.Popen[bytes]:
         env=_ENVIRONMENT,
         cwd="/",
         start_new_session=True,
-        pass_fds=(control, *keep),
+        pass_fds=(control,),
     )
 
 

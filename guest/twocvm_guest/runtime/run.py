@@ -85,6 +85,7 @@ class Run:
         except EndedError:
             return WIPED
         finally:
+            self._live.dismiss()
             for held in self._held.values():
                 held.close()
 
@@ -104,6 +105,9 @@ class Run:
                 if self._live.ended and not self._failures:
                     raise EndedError
                 self._start(threads, running, at_once)
+                if self._waiting:
+                    # In this thread, which outlives all workers of the run.
+                    self._live.prepare()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._finish(running.pop(future), future)
                 if self._failures:

@@ -6,6 +6,7 @@ before it shuts itself in, for afterwards there is no file to import from.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -35,8 +36,8 @@ def main(descriptor: int) -> None:
     """Do the work that comes over the socket `descriptor`; never returns."""
     confine.die_with_parent()
     confine.end_first()
-    control = socket.socket(fileno=descriptor)
-    job = messages.parse_job(control.recv(messages.MAX_JOB_BYTES))
+    control, job = _receive(socket.socket(fileno=descriptor))
+    descriptor = control.fileno()
     if job.seed:
         importlib.import_module(".seeded", __package__)
     if job.witness:
@@ -62,6 +63,23 @@ def main(descriptor: int) -> None:
         os._exit(1)
     os.write(descriptor, messages.encode_outcome(_work(job, notes, folders, figures)))
     os._exit(0)
+
+
+def _receive(control: socket.socket) -> tuple[socket.socket, Job]:
+    """Take the job and its descriptors, and give these the numbers that the job calls them by."""
+    raw, received = messages.MORE, []
+    while raw == messages.MORE:
+        raw, descriptors, _, _ = socket.recv_fds(control, messages.MAX_JOB_BYTES, messages.MAX_DESCRIPTORS)
+        received += descriptors
+    job = messages.parse_job(raw)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # First out of the way of all the numbers that are wanted, then each to its own.
+    above = max(job.keep, default=0) + 1
+    moved = [fcntl.fcntl(each, fcntl.F_DUPFD, above) for each in (control.detach(), *received)]
+    for number, each in zip(job.keep, moved[1:], strict=True):
+        os.dup2(each, number)
+    return socket.socket(fileno=moved[0]), job
 
 
 def _kept(job: Job) -> set[int]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
+from tests.support import processes
 from tests.support.actor import ACTOR, ACTOR_IMPORTS, RUN, Stage, isolation, item, script, staged, wat
 from tests.support.manifests import Document, World
 
-from twocvm_guest.runtime import gate
+from twocvm_guest.runtime import gate, run
+from twocvm_guest.runtime.isolation import new_uid, worker_folder
+from twocvm_guest.runtime.items import Item
 from twocvm_guest.runtime.live import Live
+from twocvm_guest.runtime.messages import Job, Outcome, Work
 from twocvm_guest.runtime.node import NodeError, run_node
+from twocvm_guest.runtime.process import Worker
 from twocvm_guest.runtime.run import RunResult
 from twocvm_guest.runtime.supervisor import Runtime
 from twocvm_verifier.errors import ComponentError
@@ -241,6 +248,73 @@ def test_the_supervisor_has_no_engine() -> None:
     code = "import sys, twocvm_guest.runtime.supervisor; print('wasmtime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_a_worker_is_made_ready_while_another_works() -> None:
+    """At most one process waits for the next job; it is taken, or dismissed, or ended with all others."""
+    live, before = Live(), len(processes.descendants())
+    live.prepare()
+    live.prepare()
+    assert len(processes.descendants()) == before + 1
+    with live.start() as worker:
+        assert len(processes.descendants()) == before + 1
+        live.dismiss()
+        worker.kill()
+    live.prepare()
+    live.dismiss()
+    live.prepare()
+    live.end()
+    live.dismiss()
+    live.prepare()
+    assert len(processes.descendants()) == before
+
+
+def test_a_worker_is_handed_any_number_of_descriptors() -> None:
+    """More descriptors than the kernel passes at once arrive in several messages, under the numbers they have here."""
+    with open(os.devnull, "rb") as source:
+        descriptors = tuple(os.dup(source.fileno()) for _ in range(600))
+    uid = new_uid()
+    try:
+        with worker_folder(isolation(), uid) as scratch, Worker() as worker:
+            limits = {"file_bytes": KIB * KIB, "cpu_seconds": 10}
+            worker.shut_in(Job(work=Work.PROBE, uid=uid, scratch=scratch, keep=descriptors, **limits))
+            assert worker.go_on(seconds=10) is Outcome.DONE
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor runs one node at a time")
+def test_independent_nodes_overlap_where_the_manifest_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes that do not read from each other are both under way at one moment, and both end well."""
+    meeting = threading.Barrier(2, timeout=60)
+
+    def meet(*arguments: Any, **options: Any) -> dict[str, Item]:
+        meeting.wait()
+        return run_node(*arguments, **options)
+
+    monkeypatch.setattr(run, "run_node", meet)
+    scripts = {"left": "list /in", "right": "list /in"}
+    manifest = graph(scripts, [], ["left.report", "right.report"], parallel=True)
+    with ran(manifest, scripts) as result:
+        assert result.completed
+
+
+def test_independent_nodes_wait_for_each_other_where_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `parallel` no node begins while another is under way."""
+    under_way = threading.Semaphore(1)
+
+    def alone(*arguments: Any, **options: Any) -> dict[str, Item]:
+        assert under_way.acquire(blocking=False)
+        try:
+            return run_node(*arguments, **options)
+        finally:
+            under_way.release()
+
+    monkeypatch.setattr(run, "run_node", alone)
+    scripts = {"left": "list /in", "right": "list /in"}
+    with ran(graph(scripts, [], ["left.report", "right.report"]), scripts) as result:
+        assert result.completed
 
 
 def test_a_pure_component_runs_without_wasi() -> None:
