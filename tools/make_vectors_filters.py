@@ -78,6 +78,7 @@ _PASSES: Final[tuple[tuple[str, str, dict[str, Any], bytes, bytes], ...]] = (
     ("no weights", "rounding", _WEIGHTS, b'{"weights":[]}', b'{"weights":[]}'),
     ("a cell that two pointers name", "rounding", _pairs("/*", "/0"), b"[3,5]", b"[4,4]"),
     ("a key with a slash and a tilde", "rounding", _pairs("/a~1b~0c"), b'{"a/b~c":5}', b'{"a/b~c":4}'),
+    ("every member of an object", "rounding", _pairs("/*/n"), b'{"a":{"n":3},"b":{"n":5}}', b'{"a":{"n":4},"b":{"n":4}}'),
     ("every line", "rounding", _pairs("/n", kind="json-lines"), b'{"n":5}\n{"n":7}\n', b'{"n":4}\n{"n":8}\n'),
     ("padding", "padding", _SIZES, b"ab", b"ab\x80\0"),
     ("padding of one byte", "padding", _SIZES, b"abc", b"abc\x80"),

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
 from opendp import combinators, domains, measurements, metrics
+from tests.support.actor import item
 from tests.support.filters import code, kind_of, left
 from tests.support.vectorfiles import ROOT, Vector, folder
 from tools.make_vectors_filters import FOLDER, made_up
 
-from twocvm_guest.filters import jsontext, noise, table
+from twocvm_guest.filters import jsontext, noise, table, work
 from twocvm_guest.filters.lengths import lines
+from twocvm_guest.filters.orders import make_order
 from twocvm_guest.filters.refusal import Refused
+from twocvm_guest.runtime.items import memory_file
+from twocvm_guest.runtime.messages import Outcome
 
 VECTORS = folder(FOLDER)
 
@@ -94,6 +100,22 @@ def test_what_is_left_is_bounded() -> None:
     kind = kind_of("rounding", format="csv", columns=["n"], step="0.001")
     assert left(kind, b"n\n1\n", max_bytes=8) == b"n\n1.000\n"
     assert code(kind, b"n\n1\n", max_bytes=7) == "FILTER_TOO_LARGE"
+
+
+def test_work_goes_from_one_descriptor_to_another() -> None:
+    """What a worker does: the order and the output are read from their descriptors, and what is left is written."""
+    rows = b"".join(b"%d.5\n" % index for index in range(60_000))
+    kind = kind_of("rounding", format="csv", columns=["n"], step="0.5")
+    order = json.dumps(make_order(kind, max_bytes=1 << 20)).encode()
+    for output, outcome in ((b"n\n" + rows, Outcome.DONE), (b"m\n1\n", Outcome.VALUE)):
+        with closing(item("order", order)) as told, closing(item("output", output)) as source:
+            result = memory_file("result")
+            try:
+                assert work.apply(told.fd, source.fd, result) is outcome
+                written = os.pread(result, 1 << 20, 0)
+            finally:
+                os.close(result)
+        assert written == (output if outcome is Outcome.DONE else b"")
 
 
 def test_batches_keep_the_order() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
+import tomllib
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from tests.support.manifests import Document, World, builtin, every_filter, noise, use_everything
@@ -32,6 +35,7 @@ from twocvm_verifier.manifest.filters import (
 from twocvm_verifier.manifest.graph import Flow
 
 Edit = Callable[[Document], None]
+SPEC = Path(__file__).parents[3] / "docs" / "spec" / "filters.md"
 CLEANER = {"name": "cleaned", "owner": "hospital-a", "component": "cleaner"}
 
 
@@ -589,6 +593,19 @@ def test_a_budget_waits_for_filters_that_can_be_read() -> None:
     document = _noised("1")
     document["outputs"][0]["filters"] = ["Blur"]
     assert problems_of(document) == {("form", "/outputs/0/filters/0")}
+
+
+def test_the_specifications_example() -> None:
+    """What the specification shows an author, in TOML, is what a manifest takes."""
+    (text,) = re.findall(r"```toml\n(.*?)```", SPEC.read_text(encoding="utf-8"), re.DOTALL)
+    shown = tomllib.loads(text)
+
+    def edit(document: Document) -> None:
+        document["filters"] = shown["filters"]
+        document["outputs"] = [shown["outputs"][0] | {"from": "component:step-1.table"}]
+        document["data"][0] |= {"must_pass": ["blurred", "counts-of-ten"], "budget": {"epsilon": "0.5"}}
+
+    assert problems_of(World(edit=edit).document) == set()
 
 
 def test_names_of_every_filter_are_told() -> None:
