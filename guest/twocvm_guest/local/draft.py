@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from twocvm_guest.runtime.inspection import Description, profile_of
+from twocvm_guest.runtime.inspection import Description
 from twocvm_verifier.clock import format_time
 from twocvm_verifier.manifest import Manifest, Profile
 from twocvm_verifier.manifest.author import Randomness, compose
@@ -106,9 +106,13 @@ def _facts(component: Mapping[str, Any], components: Mapping[str, Built]) -> dic
     description = built.description
     facts = {
         "sha256": built.sha256.hex(),
-        "profile": (profile_of(description) or Profile.FILES).value,
+        "profile": (Profile.FILES if any(map(_is_wasi, description["imports"])) else Profile.PURE).value,
         "imports": list(description["imports"]),
         "exports": list(description["exports"]),
         "entry": next(filter(is_run_interface, description["exports"]), ""),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _is_wasi(name: str) -> bool:
+    return name.startswith("wasi:")

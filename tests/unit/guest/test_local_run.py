@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from tests.support.actor import ACTOR, ACTOR_IMPORTS, MEBIBYTE, Stage, act, isolation, item, script
+from tests.support.wat_calls import ADDER, adder, calls_adder
 from typer.testing import CliRunner, Result
 
 from twocvm_guest.local.run import LocalRun, run_local
 from twocvm_guest.local.show import as_json, lines
 from twocvm_guest.local_cli import app
-from twocvm_guest.runtime import supervisor
+from twocvm_guest.runtime import messages
 from twocvm_guest.runtime.supervisor import Runtime
 from twocvm_verifier.codes import CODES
 
@@ -131,13 +132,13 @@ def test_the_same_outcome_with_a_witness_and_without() -> None:
 def test_the_guests_runtime_has_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
     """No job of the runtime that guests make has a witness, and the runtime takes no argument that could give one."""
     witnesses = []
-    start = supervisor.Live.start
+    encode = messages.encode_job
 
-    def noting(live: supervisor.Live, job: Any) -> Any:
+    def noting(job: messages.Job) -> bytes:
         witnesses.append(job.witness)
-        return start(live, job)
+        return encode(job)
 
-    monkeypatch.setattr(supervisor.Live, "start", noting)
+    monkeypatch.setattr(messages, "encode_job", noting)
     assert act("stdout 3").failure == ""
     assert set(witnesses) == {()}
     assert Runtime.__init__.__kwdefaults__ is None
@@ -237,6 +238,39 @@ def test_a_whole_manifest_runs_as_it_is(folder: Path) -> None:
     options = ["--local", str(folder / "local.toml"), "--data", f"item-script={folder / 'script'}"]
     error = CliRunner().invoke(app, options).exception
     assert getattr(error, "code", "") == "COMPONENT_IMPORTS"
+
+
+CALLS = f"""
+[[components]]
+name = "asks"
+limits = {{ memory_bytes = 67108864, wall_seconds = 20, output_bytes = 8 }}
+
+[[components]]
+name = "answers"
+limits = {{ memory_bytes = 67108864, wall_seconds = 20, output_bytes = 8 }}
+
+[[channels]]
+from = "component:answers.{ADDER}"
+to = "component:asks.{ADDER}"
+kind = "call"
+
+[[outputs]]
+name = "sum"
+from = "component:asks.report"
+max_bytes = 8
+"""
+
+
+def test_components_joined_by_a_call_are_completed_and_run(tmp_path: Path) -> None:
+    """A draft of a node of two: each gets its own profile and entry, and the node is told of by its name."""
+    (tmp_path / "local.toml").write_text(CALLS)
+    (tmp_path / "answers.wasm").write_bytes(adder().wasm)
+    (tmp_path / "asks.wasm").write_bytes(calls_adder("(call $add (i64.const 40) (i64.const 2))").wasm)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["--local", str(tmp_path / "local.toml"), "--out", str(out)])
+    assert result.exit_code == 0
+    assert "asks: ended well" in result.stdout
+    assert int.from_bytes((out / "sum").read_bytes(), "little") == 42
 
 
 def test_the_json_form_has_every_member() -> None:
