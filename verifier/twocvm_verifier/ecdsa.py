@@ -35,7 +35,7 @@ def sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
         ValueError: The key is on another curve.
     """
     order, width, algorithm = _parameters(key.curve)
-    r, s = decode_dss_signature(key.sign(data, algorithm))
+    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(algorithm)))
     return r.to_bytes(width, "big") + min(s, order - s).to_bytes(width, "big")
 
 
@@ -52,7 +52,7 @@ def sign_with(curve: ec.EllipticCurve, data: bytes, *, sign_digest: Callable[[by
         InvalidSignature: What came back has another length.
     """
     order, width, algorithm = _parameters(curve)
-    digest = hashes.Hash(algorithm.algorithm)
+    digest = hashes.Hash(algorithm)
     digest.update(data)
     raw = sign_digest(digest.finalize())
     if len(raw) != 2 * width:
@@ -74,11 +74,11 @@ def verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> Non
     r, s = int.from_bytes(signature[:width], "big"), int.from_bytes(signature[width:], "big")
     if s > order // 2:
         raise InvalidSignature
-    key.verify(encode_dss_signature(r, s), data, algorithm)
+    key.verify(encode_dss_signature(r, s), data, ec.ECDSA(algorithm))
 
 
-def _parameters(curve: ec.EllipticCurve) -> tuple[int, int, ec.ECDSA]:
+def _parameters(curve: ec.EllipticCurve) -> tuple[int, int, hashes.HashAlgorithm]:
     if curve.name not in _ORDERS:
         raise ValueError(f"curve: got {curve.name}, want P-256 or P-384")
-    algorithm = ec.ECDSA(hashes.SHA256() if curve.name == "secp256r1" else hashes.SHA384())
+    algorithm = hashes.SHA256() if curve.name == "secp256r1" else hashes.SHA384()
     return _ORDERS[curve.name], curve.key_size // 8, algorithm
