@@ -19,6 +19,7 @@ class Attester(Protocol):
 
         Raises:
             ValueError: `report_data` is not 64 bytes.
+            OSError: The platform made none.
         """
         ...
 
