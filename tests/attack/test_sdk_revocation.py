@@ -1,9 +1,9 @@
 """An old revocation list handed over by the guest: the participant's own is newer, and counts."""
 
 import secrets
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tests.support.guest
@@ -17,6 +17,7 @@ from tests.support.sides import Side
 
 from twocvm_guest.platforms import simulated_pki
 from twocvm_guest.platforms.simulated import TCB, SimulatedChip
+from twocvm_sdk.cli.guests import keep_crl
 from twocvm_sdk.cli.revocation import held_crls, open_store, remember_crl
 from twocvm_verifier.collateral import Store
 from twocvm_verifier.errors import FetchError, TwoCvmError
@@ -111,18 +112,20 @@ def test_a_simulated_list_is_kept_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
-    """A list that cannot be kept is an error, for the next command would know less than this one."""
+def test_a_store_that_cannot_be_written_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list that cannot be kept ends no command, and is told: the next one will know less than this one."""
     milan = fake_amd(Product.MILAN)
     roots = verify_roots([milan.hierarchy()], revoked=frozenset())
     (tmp_path / "file").write_bytes(b"")
-    store = Store(tmp_path / "file" / "store", roots=roots)
-    verified = SnpVerifier(roots=roots, crls=held_crls(store)).verify(
+    side = SimpleNamespace(store=Store(tmp_path / "file" / "store", roots=roots))
+    verified = SnpVerifier(roots=roots, crls=held_crls(side.store)).verify(
         milan.report(), vek=milan.vcek(), crl=crl_of(milan), at=milan_at()
     )
     with pytest.raises(FetchError) as refused:
-        remember_crl(replace(verified), store=store)
+        remember_crl(verified, store=side.store)
     assert refused.value.code == "STORE_UNWRITABLE"
+    keep_crl(side, SimpleNamespace(verified=verified))  # type: ignore[arg-type]
+    assert "could not be kept" in capsys.readouterr().err
 
 
 def milan_at() -> datetime:

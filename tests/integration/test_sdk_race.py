@@ -11,7 +11,7 @@ from twocvm_sdk import Session
 from twocvm_verifier.errors import ReleaseError
 from twocvm_verifier.eventlog import EventType
 
-ROUNDS = 8
+ROUNDS = 5
 DECIDED = {EventType.RUN, EventType.WITHDRAW}
 
 
@@ -67,7 +67,7 @@ def test_withdrawal_and_run_are_decided_once(tmp_path: Path) -> None:
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        outcome, refused = _race(folder, head_start_seconds=0.01 * number)
+        outcome, refused = _race(folder, head_start_seconds=0.015 * number)
         seen.add(outcome)
         if outcome == "completed":
             assert refused == ["TOO_LATE"]

@@ -26,12 +26,14 @@ _ITEMS = st.builds(
     _HASHES,
     _HASHES,
 )
+_TIMES = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 _GOES = st.lists(
     st.builds(
         LedgerGo,
         report_id=_HASHES,
         guest_spki_sha256=_HASHES,
-        at=st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+        at=_TIMES,
+        withdrawn_at=st.none() | _TIMES,
         items=st.dictionaries(_NAMES, _ITEMS, max_size=3),
         components=st.dictionaries(_NAMES, st.just(Path("/code/join.wasm")), max_size=3),
     ),

@@ -5,6 +5,7 @@ Nothing here decides anything: the library does.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twocvm_verifier.codes import CODES
-from twocvm_verifier.errors import AppraisalError, TwoCvmError
+from twocvm_verifier.errors import AppraisalError, FetchError, TwoCvmError
 from twocvm_verifier.gathering import StoreFolder
 from twocvm_verifier.shell import Form, OutputForm, PolicyFile, Quiet, SimulatedRoot, Verbose
 
@@ -61,6 +62,7 @@ def lock(
         roots=side.roots,
         crls=side.crls,
     )
+    keep_crl(side, proof)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     show_proof(printer, "channel", proof)
     printer.result(_instance(guest, proof, side.manifest), table(_instance_rows(guest, proof, side.manifest)))
@@ -143,8 +145,16 @@ def connect(side: Side, *, watching: Watching | None = None) -> Session:
         crls=side.crls,
         watching=watching or Watching(),
     )
-    remember_crl(session.proof.verified, store=side.store)
+    keep_crl(side, session.proof)
     return session
+
+
+def keep_crl(side: Side, proof: Proof) -> None:
+    """Keep the revocation list that counted for the next command, and say so on stderr where that cannot be."""
+    try:
+        remember_crl(proof.verified, store=side.store)
+    except FetchError as error:
+        sys.stderr.write(f"the guest's revocation list could not be kept: {error.detail}\n")
 
 
 def show_proof(printer: Printer, name: str, proof: Proof) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,6 +158,21 @@ def test_a_ledger_that_cannot_be_written_refuses(ledger: Ledger) -> None:
     assert refused.value.code == "LEDGER_UNWRITABLE"
 
 
+def test_a_go_that_was_withdrawn_stands_no_more(ledger: Ledger) -> None:
+    """A withdrawal is kept with its first date, is of one instance alone, and ends every use of that go."""
+    ledger.record(_go(1), again=False)
+    ledger.record(_go(2), again=True)
+    ledger.withdraw(_go(1).report_id, at=_AT)
+    ledger.withdraw(_go(1).report_id, at=_AT + timedelta(days=1))
+    ledger.withdraw(bytes([9]) * 32, at=_AT)
+    assert [go.withdrawn_at for go in ledger.goes()] == [_AT, None]
+    for use in (lambda: ledger.standing(_go(1).report_id, again=True), lambda: ledger.record(_go(1), again=True)):
+        with pytest.raises(ReleaseError) as refused:
+            use()
+        assert refused.value.code == "GO_WITHDRAWN"
+    assert ledger.standing(_go(2).report_id, again=False) == _go(2)
+
+
 def test_two_goes_at_once_are_one_go(ledger: Ledger) -> None:
     """Of many at once for different instances exactly one is given."""
     given: list[int] = []
@@ -192,7 +207,7 @@ def test_any_file_name_survives(tmp_path_factory: pytest.TempPathFactory, name: 
 # every gap between two operations is one n. Each line: the child's signal, and how many goes the ledger then has.
 _VICTIMS = """
 import os, signal, sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from twocvm_sdk.ledger import Ledger, LedgerGo
 
