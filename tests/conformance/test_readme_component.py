@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,7 @@ def test_the_other_four_do_what_they_show(tmp_path, monkeypatch, capsys):
         assert printed[: first.count("\n") + 1] == first.splitlines() or not shown
         assert printed[-1:] == rest.splitlines() or not rest
     assert json.loads((tmp_path / "out" / "summary").read_text()) == {"count": 6, "sum": 23}
+    # What the folder's own README ends with.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    own = subprocess.run([sys.executable, "my-sum/test_component.py"], capture_output=True, check=True)
+    assert own.stdout.endswith(b"right\n")
