@@ -21,6 +21,10 @@ from typer._click.exceptions import ClickException  # the copy of click that typ
 INTERNAL: Final = 1
 UNSUPPORTED: Final = 20
 INTERRUPTED: Final = 130
+HOLDS_SECRETS: Final = (
+    "guest",
+    "serve",
+)  # the command whose process is begun anew, so that it overwrites what it frees
 COMPLETION: Final = "_TWOCVM_COMPLETE"  # set by the shell's script, which `source_bash` (zsh, fish) in it prints
 
 
@@ -53,7 +57,8 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "new": Entry(_MANIFEST, "", "Turn an authored TOML or JSON manifest into the canonical one."),
         "check": Entry(_MANIFEST, "", "List every problem of a manifest."),
         "hash": Entry(_MANIFEST, "", "Print the hash that names a manifest."),
-        "show": Entry(_MANIFEST, "", "Show what a manifest permits, for people."),
+        "show": Entry(_MANIFEST, "", "Show what a manifest permits, in lines or as a drawing."),
+        "explain": Entry(_MANIFEST, "", "Say who sees what, and what a coalition can learn, before it is signed."),
         "diff": Entry(_MANIFEST, "", "Show where two manifests differ."),
         "sign": Entry(_SDK, "sdk", "Sign a consent to a manifest."),
     },
@@ -132,6 +137,10 @@ def main() -> None:
         from typer._completion_classes import completion_init
 
         completion_init()
+    elif tuple(sys.argv[1:3]) == HOLDS_SECRETS:
+        from .runtime.protect import overwrite_what_is_freed
+
+        overwrite_what_is_freed()
     sys.exit(_flushed(run(sys.argv[1:])))
 
 

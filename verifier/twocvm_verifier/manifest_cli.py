@@ -1,4 +1,4 @@
-"""`twocvm manifest new|check|hash|show|diff`: files, randomness and the terminal are here and nowhere below.
+"""`twocvm manifest new|check|hash|show|explain|diff`: files, randomness and the terminal are here and nowhere below.
 
 `twocvm manifest sign` needs a participant's keys and is in the SDK's command line.
 """
@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
@@ -28,6 +29,15 @@ Canonical: TypeAlias = Annotated[Path, _file("A canonical manifest; - is stdin."
 Authored: TypeAlias = Annotated[Path, _file("An authored manifest, TOML or JSON; - is stdin.")]
 Either: TypeAlias = Annotated[Path, _file("A canonical manifest, or an authored TOML document; - is stdin.")]
 Out: TypeAlias = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it; - is stdout.")]
+_HOST: Final = "host"
+
+
+class ShownForm(StrEnum):
+    """What `show --format` takes."""
+
+    TEXT = "text"
+    SVG = "svg"
+    MERMAID = "mermaid"
 
 
 @app.callback()
@@ -74,15 +84,69 @@ def hash_command(manifest: Canonical) -> None:
 
 
 @app.command("show")
-def show_command(manifest: Canonical, output: Form = OutputForm.TEXT) -> None:
+def show_command(
+    manifest: Canonical,
+    output: Form = OutputForm.TEXT,
+    shown: Annotated[ShownForm, typer.Option("--format", help="Lines, or a drawing of what may flow where.")] = (
+        ShownForm.TEXT
+    ),
+    out: Out = STDIO,
+) -> None:
     """Show what a manifest permits: who reads what, and what can reach whom."""
-    from .manifest.summary import summary
-
     parsed = read_manifest(manifest, option="FILE")
     if output is OutputForm.JSON:
+        if shown is not ShownForm.TEXT or out != STDIO:
+            raise typer.BadParameter("the JSON form takes neither --format nor --out", param_hint="-o")
         write_json({"hash": parsed.hash.hex(), "manifest": json.loads(parsed.raw)})
     else:
-        typer.echo("\n".join(summary(parsed)))
+        write_file(out, _shown(parsed, shown).encode(), option="--out")
+
+
+def _shown(manifest: Manifest, form: ShownForm) -> str:
+    if form is ShownForm.TEXT:
+        from .manifest.summary import summary
+
+        return "\n".join(summary(manifest)) + "\n"
+    from .manifest.drawing import TooLargeToDrawError, mermaid, picture, svg
+
+    try:
+        drawn = picture(manifest)
+    except TooLargeToDrawError as error:
+        raise typer.BadParameter(str(error), param_hint="--format") from error
+    return svg(drawn) if form is ShownForm.SVG else mermaid(drawn)
+
+
+@app.command("explain")
+def explain_command(
+    manifest: Canonical,
+    me: Annotated[str, typer.Option("--as", metavar="NAME", help="The participant who asks.")],
+    companions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="NAME", help="A participant taken to pool what it learns, or `host`; may be repeated."
+        ),
+    ] = None,
+    output: Form = OutputForm.TEXT,
+) -> None:
+    """Explain a manifest before it is signed: who sees what, what a coalition can learn, what is not protected."""
+    from .manifest.explain import explain, lines
+
+    parsed = read_manifest(manifest, option="FILE")
+    known = sorted(entry.name for entry in parsed.participants)
+    _known_name(me, known, option="--as")
+    others = set(companions or ())
+    for name in sorted(others - {_HOST}):
+        _known_name(name, [*known, _HOST], option="--with")
+    explanation = explain(parsed, me=me, companions=others - {_HOST}, host=_HOST in others)
+    if output is OutputForm.JSON:
+        write_json(explanation.to_json())
+    else:
+        typer.echo("\n".join(lines(explanation)))
+
+
+def _known_name(name: str, known: list[str], *, option: str) -> None:
+    if name not in known:
+        raise typer.BadParameter(f"no participant is called {name!r}, but {', '.join(known)}", param_hint=option)
 
 
 @app.command("diff")

@@ -193,7 +193,7 @@ def test_summary_of_the_plainest_manifest() -> None:
     text = "\n".join(summary(World(participants=1, items=0, components=1).manifest))
     assert "Data" not in text
     assert "filter" not in text
-    assert "sees nobody and nothing" in text
+    assert "sees nothing" in text
 
 
 def test_strangers_cannot_end_their_quotes() -> None:
