@@ -95,9 +95,10 @@ def run(
     store.set_limits(job.memory_bytes, TABLE_ELEMENTS, INSTANCES * count, TABLES * count, memory.MEMORIES * count)
     if job.fuel:
         store.set_fuel(job.fuel)
-    wasi = _wasi(folders)
-    witness = _witness(job, wasi) if job.witness else None
-    store.set_wasi(wasi)
+    witness = _witness(job) if job.witness else None
+    # Where nobody listens, all of it is taken and nothing kept, which is what `len` does. The engine's own way of
+    # leading nowhere takes more at a time, so that a component could tell whether it is watched.
+    store.set_wasi(_wasi(folders, witness.hear if witness else len))
     before = memory.usage(figures)
     outcome, cause = _ending(store, component, job, _linker(engine, job, memories))
     now = memory.usage(figures)
@@ -120,18 +121,17 @@ def _ending(store: Store, component: Component, job: Job, linker: Linker) -> tup
         return _outcome_of(error), error
 
 
-def _witness(job: Job, wasi: WasiConfig) -> Witness:
+def _witness(job: Job) -> Witness:
     from .witness import Witness
 
-    witness = Witness(job.witness)
-    wasi.stdout_custom = witness.hear
-    wasi.stderr_custom = witness.hear
-    return witness
+    return Witness(job.witness)
 
 
-def _wasi(folders: Folders) -> WasiConfig:
-    # No arguments, no environment, no network, standard streams that lead nowhere: the defaults of a new one.
+def _wasi(folders: Folders, hear: Callable[[bytes], int]) -> WasiConfig:
+    # No arguments, no environment, no network, nothing on standard input: the defaults of a new one.
     wasi = WasiConfig()
+    wasi.stdout_custom = hear
+    wasi.stderr_custom = hear
     for path, name, writable in folders.shown():
         # The binding's own default would be to let it write.
         wasi.preopen_dir(path, name, fs_mutable=writable)
