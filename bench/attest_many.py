@@ -4,14 +4,15 @@ What counts is for how long the platform works: as many times 4.4 ms as it makes
 Whatever else this machine does can only spread the questions, so the best of a few rounds counts.
 
 - At the broker: 100 threads that ask at the same moment.
-- Over RA-TLS: 100 verified connections to the guest's own service, in a process of its own. All requests for evidence
-  leave together, and every answer is judged in full, each for its own connection.
+- Over RA-TLS: 100 verified connections to the guest's own service, in a process of its own, which stands still until
+  all requests for evidence have left, so that they come at once. Every answer is judged in full, for its connection.
 """
 
 from __future__ import annotations
 
 import io
 import secrets
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from typing import Self
 from bench.handshake import reports_of, server
 from bench.ratio import Ratio
 from tests.support.attested_guest import AFTER_LOCK, NO_CRL, Scene, tls_identity
+from tests.support.manifests import World
 from tests.support.slow_platform import SlowPlatform
 
 from twocvm_guest.attestation import Question
@@ -42,6 +44,7 @@ from twocvm_verifier.snp.roots import simulated_roots
 from twocvm_verifier.verifier import SnpVerifier
 
 PARTICIPANTS = 100
+NAMES = World().names
 MOST_MILLISECONDS = 10.0
 LEAST_RATIO = 40.0
 ROUNDS = 5
@@ -83,22 +86,28 @@ def _over_ratls() -> Iterator[int]:
         verifier = SnpVerifier(roots=simulated_roots(guest["root"].encode()), crls=NO_CRL)
         expected = Scene().expectation(verifier=verifier)
         url = f"https://127.0.0.1:{guest['port']}"
-        participants = [stack.enter_context(_Participant(url, expected)) for _ in range(PARTICIPANTS)]
+        names = [NAMES[number % len(NAMES)] for number in range(PARTICIPANTS)]
+        participants = [stack.enter_context(_Participant(url, name, expected)) for name in names]
         for _ in range(ROUNDS):
             before = reports_of(guest)
-            for step in (_Participant.ask, _Participant.send, _Participant.judge):
-                for each in participants:
-                    step(each)
+            for each in participants:
+                each.ask()
+            guest["process"].send_signal(signal.SIGSTOP)
+            for each in participants:
+                each.send()
+            guest["process"].send_signal(signal.SIGCONT)
+            for each in participants:
+                each.judge()
             yield reports_of(guest) - before
 
 
 class _Participant:
     """A verified connection that asks for another proof, in three steps."""
 
-    def __init__(self, url: str, expected: Expectation) -> None:
+    def __init__(self, url: str, name: str, expected: Expectation) -> None:
         self._expected = expected
         self._connection = AttestedConnection.open(
-            url, expectation=expected, identity=tls_identity(), clock=SystemClock(), randomness=secrets.token_bytes
+            url, expectation=expected, identity=tls_identity(name), clock=SystemClock(), randomness=secrets.token_bytes
         )
         self._tls = self._connection.exchanges.tls
 
