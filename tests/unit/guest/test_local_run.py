@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.actor import ACTOR, ACTOR_IMPORTS, MEBIBYTE, Stage, act, isolation, item, script
+from tests.support.actor import ACTOR, ACTOR_IMPORTS, MEBIBYTE, Stage, act, isolation, item, run, script, staged, wat
 from tests.support.wat_calls import ADDER, adder, calls_adder
 from typer.testing import CliRunner, Result
 
@@ -127,6 +127,51 @@ def test_the_same_outcome_with_a_witness_and_without() -> None:
     ran, guest = told(*commands), act(*commands)
     assert ran.outputs["output-report"].sha256 == hashlib.sha256(guest.outputs["report"]).digest()
     assert told("trap").code == act("trap").failure
+
+
+# Fails where its standard error takes more at a time than a stream with a listener does.
+LISTENS = """(component
+  (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
+  (alias export $io-error "error" (type $error))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (alias outer 1 $error (type $o)) (export "error" (type $own (eq $o)))
+    (export "output-stream" (type $output (sub resource)))
+    (type $f (variant (case "last-operation-failed" (own $own)) (case "closed")))
+    (export "stream-error" (type $se (eq $f)))
+    (export "[method]output-stream.check-write"
+      (func (param "self" (borrow $output)) (result (result u64 (error $se)))))))
+  (alias export $streams "output-stream" (type $stream))
+  (import "wasi:cli/stderr@0.2.0" (instance $stderr
+    (alias outer 1 $stream (type $o)) (export "output-stream" (type $os (eq $o)))
+    (export "get-stderr" (func (result (own $os))))))
+  (core module $memory (memory (export "m") 1))
+  (core instance $mi (instantiate $memory))
+  (core func $check (canon lower (func $streams "[method]output-stream.check-write") (memory (core memory $mi "m"))))
+  (core func $get (canon lower (func $stderr "get-stderr")))
+  (core module $main
+    (import "" "check" (func $check (param i32 i32))) (import "" "get" (func $get (result i32)))
+    (import "" "m" (memory 1))
+    (func (export "run") (result i32)
+      (call $check (call $get) (i32.const 16)) (i64.gt_u (i64.load (i32.const 24)) (i64.const 8192))))
+  (core instance $it (instantiate $main
+    (with "" (instance (export "check" (func $check)) (export "get" (func $get)) (export "m" (memory $mi "m"))))))
+  (func $run (result (result)) (canon lift (core func $it "run")))
+  (instance $entry (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $entry)))"""
+
+
+def test_a_component_cannot_tell_whether_it_is_watched() -> None:
+    """Its streams take as much at a time in a guest, where nobody listens, as where somebody does."""
+    wasm = wat(LISTENS)
+    imports = ("wasi:cli/stderr@0.2.0", "wasi:io/error@0.2.0", "wasi:io/streams@0.2.0")
+    stage = Stage(wasm=wasm, imports=imports)
+    runtime = staged(stage)
+    in_guest = run(runtime, stage).failure
+    runtime.wipe()
+    with closing(item("actor", wasm)) as own:
+        ran = run_local(stage.manifest, components={"actor": own}, data={}, isolation=isolation())
+    # It ends well by its own account, and leaves no output.
+    assert (in_guest, ran.code) == ("OUTPUT_MISSING", "OUTPUT_MISSING")
 
 
 def test_the_guests_runtime_has_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
