@@ -78,9 +78,7 @@ def serve(
             raise typer.BadParameter("only `--platform simulated` takes it", param_hint="--manifest and --simulated-*")
         raise UnsupportedError("NO_PLATFORM", f"platform {platform.value!r}: no device is supported yet")
     from .platforms.simulated import HARDWARE_LATENCY_SECONDS
-    from .runtime.protect import overwrite_what_is_freed
 
-    overwrite_what_is_freed()
     attester = _launch(manifest, HARDWARE_LATENCY_SECONDS if hardware_latency else 0.0)
     if simulated_root_out is not None:
         write_file(simulated_root_out, attester.root_pem, option="--simulated-root-out")
