@@ -45,7 +45,6 @@ def _pairs(*pointers: str, kind: str = "json") -> dict[str, Any]:
     return {"format": kind, "pointers": list(pointers), "step": "2"}
 
 
-
 # Comment, filter, parameters, the output as it is, and what is left of it.
 _PASSES: Final[tuple[tuple[str, str, dict[str, Any], bytes, bytes], ...]] = (
     ("as long as allowed", "max_bytes", {"max_bytes": 3}, b"abc", b"abc"),

@@ -1,7 +1,7 @@
 """A built-in filter as a worker is told of it: plain JSON, made from the manifest's value, which has been judged.
 
->>> make_order(MaxRows(format=Format.CSV, max_rows=10), max_bytes=100)["max_rows"]
-10
+>>> make_order(Padding(sizes=(10, 20)), max_bytes=100)
+{'max_bytes': 100, 'filter': 'padding', 'sizes': [10, 20]}
 """
 
 from __future__ import annotations

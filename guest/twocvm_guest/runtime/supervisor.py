@@ -157,6 +157,8 @@ class Runtime:
             What may be handed out, which the caller closes; or the code of the filter that refused.
         """
         with self._at_work():
+            if self._live.ended:
+                return WIPED
             chain = Chain(
                 self._manifest,
                 self._flow,

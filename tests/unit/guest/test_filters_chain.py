@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +12,7 @@ from contextlib import closing, contextmanager
 from types import MappingProxyType
 
 import pytest
-from tests.support.actor import COMPONENTS, RUN, isolation, item
+from tests.support.actor import COMPONENTS, RUN, Stage, isolation, item, script
 from tests.support.filters import in_worker, kind_of
 from tests.support.manifests import Document, World, builtin, noise
 from tests.support.memory_files import MemoryFiles
@@ -22,6 +24,7 @@ from twocvm_guest.runtime.items import Item
 from twocvm_guest.runtime.live import Live
 from twocvm_guest.runtime.node import NodeError
 from twocvm_guest.runtime.run import RunResult
+from twocvm_guest.runtime.supervisor import Runtime
 from twocvm_verifier.errors import UnsupportedError
 from twocvm_verifier.manifest import Manifest
 from twocvm_verifier.manifest.graph import Flow
@@ -54,17 +57,22 @@ def manifest_of(
             if output["name"] in uses:
                 output["filters"] = list(uses[output["name"]])
         if any("component" in each for each in filters):
-            cleaner = document["components"][0] | {
-                "name": "cleaner",
-                "sha256": hashlib.sha256(FILTER).hexdigest(),
-                "entry": RUN,
-                "imports": [f"wasi:{name}@0.2.0" for name in IMPORTS],
-                "exports": [RUN],
-            }
+            cleaner = cleaner_of(document["components"][0])
             cleaner["limits"] = document["components"][0]["limits"] | {"wall_seconds": 2} | limits
             document["components"].append(cleaner)
 
     return World(edit=edit).manifest
+
+
+def cleaner_of(component: Document) -> Document:
+    """Return the component that filters, with everything else as another component has it."""
+    return copy.deepcopy(component) | {
+        "name": "cleaner",
+        "sha256": hashlib.sha256(FILTER).hexdigest(),
+        "entry": RUN,
+        "imports": [f"wasi:{name}@0.2.0" for name in IMPORTS],
+        "exports": [RUN],
+    }
 
 
 @contextmanager
@@ -204,6 +212,42 @@ def test_faults_of_ours_are_not_passed_over() -> None:
     with closing(item("evaluation", b"e")) as only, pytest.raises(KeyError):
         chain.all({"evaluation": only})
     assert before.names() == []
+
+
+def test_a_runtime_runs_and_then_filters() -> None:
+    """A runtime admits the component that filters, runs the graph without it, and has it filter what came out."""
+    stage = Stage(inputs=script("write /out/more/data 3"), ports={"report": 100_000, "more": 3})
+
+    def edit(document: Document) -> None:
+        document |= json.loads(stage.manifest.raw)
+        document["filters"] = [CAPITALS | {"owner": document["participants"][0]["name"]}]
+        document["outputs"][1]["filters"] = ["capitals"]
+        assert document["outputs"][1]["name"] == "output-report"
+        document["components"].append(cleaner_of(document["components"][0]))
+        document["components"][1]["limits"]["output_bytes"] = 100_000
+
+    manifest = World(participants=2, items=1, components=1, edit=edit).manifest
+    runtime = Runtime(manifest, isolation=isolation())
+    try:
+        for name, content in (("actor", stage.wasm), ("cleaner", FILTER)):
+            with closing(item(name, content)) as own:
+                runtime.admit(manifest.component(name), own)
+        with closing(item("item-script", stage.inputs["script"])) as given:
+            ran = runtime.run({"item-script": given})
+        assert (ran.completed, set(ran.outputs)) == (True, {"output-report", "output-more"})
+        passed = runtime.filter(ran.outputs)
+        assert passed.completed
+        before, after = contents(ran), contents(passed)
+        assert after == {"output-report": before["output-report"].upper(), "output-more": before["output-more"]}
+        assert before["output-report"] != after["output-report"]
+        for each in (*ran.outputs.values(), *passed.outputs.values()):
+            each.close()
+    finally:
+        runtime.wipe()
+    # Once everything was wiped there is nothing to filter any more, and nothing that failed.
+    with closing(item("output-report", b"r")) as report, closing(item("output-more", b"m")) as more:
+        late = runtime.filter({"output-report": report, "output-more": more})
+        assert (late.completed, dict(late.failures)) == (False, {})
 
 
 KINDS = {
