@@ -64,7 +64,7 @@ CODES: Final[dict[str, Code]] = {
     "BUILD_FAILED": Code(
         exit_status=MALFORMED,
         http_status=500,
-        meaning="The component could not be built from its folder. The compiler's own words stand above.",
+        meaning="The folder has not exactly one main file, or the compiler refuses it; its own words then stand above.",
         spec=_AUTHORS,
     ),
     "TOOLCHAIN_MISSING": Code(
