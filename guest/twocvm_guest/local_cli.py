@@ -47,7 +47,7 @@ def run_command(
 ) -> None:
     """Run a manifest here, on data that is all one's own, as a guest would, and tell everything about it.
 
-    No platform, no participants, no signatures. A guest tells nothing of this.
+    No platform, no participants, no signatures. A guest tells nobody what a component says, or what it used.
 
     Exit status: 0 completed, 2 a file is missing, 11 a component is refused or failed, 20 the manifest needs what this
     version has not got, 30 it is not valid.
