@@ -11,10 +11,10 @@ Spec: WebAssembly core binary format 5.5; component model binary format, "Compon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
-_HEADER_BYTES: Final = 8
+from twocvm_guest.runtime.sections import HEADER_BYTES, section, sections
+
 MODULE_HEADER: Final = b"\0asm\x01\x00\x00\x00"
 _COMPONENT_HEADER: Final = b"\0asm\x0d\x00\x01\x00"
 _CUSTOM: Final = 0
@@ -27,21 +27,21 @@ _NAMES: Final = (10, 11)  # imports and exports
 def strip(binary: bytes) -> bytes:
     """Return the same binary without custom sections, at every depth."""
     is_component = binary.startswith(_COMPONENT_HEADER)
-    parts = [binary[:_HEADER_BYTES]]
-    for kind, body in _sections(binary):
+    parts = [binary[:HEADER_BYTES]]
+    for kind, body in sections(binary):
         if kind != _CUSTOM:
             kept = strip(body) if is_component and kind in (_CORE_MODULE, _COMPONENT) else body
-            parts.append(_section(kind, kept))
+            parts.append(section(kind, kept))
     return b"".join(parts)
 
 
 def replace_first_module(component: bytes, module: bytes) -> bytes:
     """Return a component whose first core module is another one."""
-    parts = [component[:_HEADER_BYTES]]
+    parts = [component[:HEADER_BYTES]]
     waiting = True
-    for kind, body in _sections(component):
+    for kind, body in sections(component):
         replaced = waiting and kind == _CORE_MODULE
-        parts.append(_section(kind, module if replaced else body))
+        parts.append(section(kind, module if replaced else body))
         waiting = waiting and not replaced
     return b"".join(parts)
 
@@ -51,41 +51,7 @@ def rename(component: bytes, before: bytes, after: bytes) -> bytes:
 
     These sections have nothing but names and indices, and inside the component their names are not referred to.
     """
-    parts = [component[:_HEADER_BYTES]]
-    for kind, body in _sections(component):
-        parts.append(_section(kind, body.replace(before, after) if kind in _NAMES else body))
+    parts = [component[:HEADER_BYTES]]
+    for kind, body in sections(component):
+        parts.append(section(kind, body.replace(before, after) if kind in _NAMES else body))
     return b"".join(parts)
-
-
-def _section(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + _encode_unsigned(len(body)) + body
-
-
-def _sections(binary: bytes) -> Iterator[tuple[int, bytes]]:
-    position = _HEADER_BYTES
-    while position < len(binary):
-        kind = binary[position]
-        size, start = _decode_unsigned(binary, position + 1)
-        position = start + size
-        yield kind, binary[start:position]
-
-
-def _decode_unsigned(binary: bytes, position: int) -> tuple[int, int]:
-    """Return the LEB128 number at `position` and the position after it."""
-    value = shift = 0
-    while True:
-        byte = binary[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, position
-
-
-def _encode_unsigned(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -7,7 +7,7 @@ Whether a member fits what it is given, type for type, the engine decides when i
 
 Runs in throw-away workers only.
 
-Spec: component model binary format, "Component Definitions" (sections); WebAssembly core 5.2.2 (LEB128).
+Spec: component model binary format, "Component Definitions".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wasmtime.component import Component, ComponentInstanceType
 
 from .declare import Declarations
 from .messages import Member
+from .sections import HEADER_BYTES, section, sections
 from .windows import MARK, windows_of
 
 _MARK: Final = f"""
@@ -27,7 +28,6 @@ _MARK: Final = f"""
     (core func $marking (canon lower (func $mark)))
     (core instance $marks (export "mark" (func $marking)))"""
 
-_PREAMBLE_BYTES: Final = 8
 _COMPONENT_SECTION: Final = 4
 
 
@@ -61,12 +61,11 @@ def spliced(shell: bytes, parts: Sequence[bytes]) -> bytes:
         ValueError: It has another number of nested components.
     """
     rest = list(reversed(parts))
-    out = bytearray(shell[:_PREAMBLE_BYTES])
-    for kind, content in _sections(shell):
+    out = bytearray(shell[:HEADER_BYTES])
+    for kind, content in sections(shell):
         if kind == _COMPONENT_SECTION and not rest:
             raise ValueError("shell: more nested components than parts")
-        put = rest.pop() if kind == _COMPONENT_SECTION else content
-        out += bytes([kind]) + _unsigned(len(put)) + put
+        out += section(kind, rest.pop() if kind == _COMPONENT_SECTION else content)
     if rest:
         raise ValueError("shell: fewer nested components than parts")
     return bytes(out)
@@ -112,32 +111,3 @@ def _exported(member: int, name: str, identifier: str) -> str:
 def _sort(name: str) -> str:
     """Return what a name of WIT stands for: an interface is an instance, a plain name is a function."""
     return "instance" if ":" in name else "func"
-
-
-def _sections(binary: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split what the engine made of our own text."""
-    position = _PREAMBLE_BYTES
-    while position < len(binary):
-        kind = binary[position]
-        size, start = _read_unsigned(binary, position + 1)
-        yield kind, binary[start : start + size]
-        position = start + size
-
-
-def _read_unsigned(binary: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = binary[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-
-
-def _unsigned(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*encoded, value])

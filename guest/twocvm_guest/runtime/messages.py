@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other, over one socket that keeps messages apart.
 
-The supervisor sends a `Job` with the descriptors that it names. The worker shuts itself in and sends `Ready`: what it is
-kept in and, for a run, the descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and from
-then on it is believed nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes is
-nonsense, and a failure.
+The supervisor sends a `Job` with the descriptors that it names. The worker shuts itself in and sends `Ready`: what it
+is kept in and, for a run, the descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and
+from then on it is believed nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes
+is nonsense, and a failure.
 
 >>> parse_outcome(encode_outcome(Outcome.TRAPPED)) is Outcome.TRAPPED
 True
