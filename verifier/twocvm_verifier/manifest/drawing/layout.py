@@ -93,12 +93,7 @@ class _Arranged:
         self._box_of = {row.id: box for box in picture.boxes for row in box.rows}
         self._arrows = [arrow for arrow in picture.arrows if arrow.kind is not ArrowKind.CALL]
         self._row_height = {row.id: _row_height(row, self._arrows) for box in picture.boxes for row in box.rows}
-        self._place = {
-            box.id: _Place(
-                height=_heading(box) + sum(self._row_height[row.id] for row in box.rows), before=[], after=[]
-            )
-            for box in picture.boxes
-        }
+        self._place = {box.id: _Place(height=self._box_height(box), before=[], after=[]) for box in picture.boxes}
         self._layers: dict[int, list[_Place]] = defaultdict(list)
         for box in picture.boxes:
             self._layers[box.layer].append(self._place[box.id])
@@ -116,8 +111,7 @@ class _Arranged:
             for box in self._boxes
         }
         rows = {row.id: rect for box in self._boxes for row, rect in self._rows_of(box, boxes[box.id])}
-        height = max((rect.y + rect.height for rect in boxes.values()), default=0.0)
-        height = max([height, *(place.y + place.height for layer in self._layers.values() for place in layer)])
+        height = max(place.y + place.height for places in self._layers.values() for place in places)
         return Layout(width=width, height=height, boxes=boxes, rows=rows, paths=self._paths(boxes, rows, left, right))
 
     def _box_height(self, box: Box) -> float:

@@ -244,11 +244,9 @@ def shortened(text: str, *, cells: int) -> str:
     """Return a text of at most so many cells; what was cut off shows as an ellipsis."""
     if cells_of(text) <= cells:
         return text
-    kept = ""
-    for character in text:
-        if cells_of(kept + character) >= cells:
-            break
-        kept += character
+    kept = text[:cells]
+    while cells_of(kept) >= cells:
+        kept = kept[:-1]
     return f"{kept}…"
 
 
