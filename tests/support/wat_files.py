@@ -2,10 +2,10 @@
 
     files(run="...", imports="...")     a component with wasi:cli/run, whose core function `run` is the given body
 
-The body finds `$write (path, path length, bytes, length)`, which makes a file below /out; `$read (path, path length) ->
-(length)`, which reads at most a megabyte of a file below /in and leaves its address in `$at`; `$identity (path, path
-length) -> (number)` of a file below /in; `$room (pages) -> (address)`; and `$heap-to (address)`. Constants are put in memory by `(data
-(i32.const 64) "...")` in `core`, up to 32768, where the heap begins.
+The body finds `$write (path, path length, bytes, length)`, which makes a file below /out; `$read (path, path length)
+-> (length)`, which reads at most a megabyte of a file below /in and leaves its address in `$at`; `$identity (path,
+path length) -> (number)` of a file below /in; `$room (pages) -> (address)`; and `$heap-to (address)`. Constants are
+put in memory by `(data (i32.const 64) "...")` in `core`, up to 32768, where the heap begins.
 """
 
 from __future__ import annotations

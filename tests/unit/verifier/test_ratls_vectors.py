@@ -68,8 +68,8 @@ def test_batches_are_recomputed_by_others(vector: Vector) -> None:
     """SHA-256 alone comes from each leaf by its path to the root, and level by level to the same root."""
     level = [vector.payload[start : start + 32] for start in range(0, len(vector.payload), 32)]
     root = bytes.fromhex(vector.values["root"])
-    for number, node in enumerate(level):
-        path = bytes.fromhex(vector.values[f"path-{number}"])
+    for number, leaf in enumerate(level):
+        node, path = leaf, bytes.fromhex(vector.values[f"path-{number}"])
         for start in range(0, len(path), 33):
             sibling = path[start + 1 : start + 33]
             pair = node + sibling if path[start] == 1 else sibling + node
