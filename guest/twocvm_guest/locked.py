@@ -98,9 +98,9 @@ class LockedGuest:
         return self._session.log.position
 
     @property
-    def tls_keys(self) -> frozenset[bytes]:
-        """The TLS keys of all participants, as manifests name them."""
-        return frozenset(key for entry in self.manifest.participants for key in entry.tls)
+    def tls_keys(self) -> Mapping[bytes, str]:
+        """Whose TLS keys the manifest names: participants, by the hash of each key."""
+        return {key: entry.name for entry in self.manifest.participants for key in entry.tls}
 
     def caller(self, spki_sha256: bytes | None) -> str:
         """Return the participant whose TLS key a connection has shown; names count nowhere.

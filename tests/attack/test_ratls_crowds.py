@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -22,6 +22,9 @@ from twocvm_guest.tls.context import spki_sha256_of
 
 FEW = Limits(connections=8, unlocked_connections=3, of_one_participant=6, idle_seconds=60, head_seconds=60)
 NAMES = ("hospital-a", "hospital-b", "analytics")
+# Whose keys the guest of these tests knows: two participants, of whom one has two.
+OWNERS = {"hospital-a": "hospital-a", "analytics": "hospital-a", "hospital-b": "hospital-b"}
+SHARE = FEW.connections // 2
 HONEST = HOSTILE = 100
 
 
@@ -29,9 +32,14 @@ HONEST = HOSTILE = 100
 def guest() -> Iterator[RunningGuest]:
     """Return a guest that takes few connections and knows its participants."""
     with Scene(limits=FEW).serve() as running:
-        keys = frozenset(spki_sha256_of(tls_identity(name).certificate) for name in NAMES)
-        running.connections.swap(running.scene.server_identity(), keep=None, participants=keys)
+        know(running, OWNERS)
         yield running
+
+
+def know(guest: RunningGuest, owners: Mapping[str, str]) -> None:
+    """Have a guest know keys, by whose they are."""
+    keys = {spki_sha256_of(tls_identity(name).certificate): owner for name, owner in owners.items()}
+    guest.connections.swap(guest.scene.server_identity(), keep=None, participants=keys)
 
 
 class Crowd:
@@ -123,7 +131,7 @@ def test_stranger_for_whom_the_guest_works_is_answered(guest: RunningGuest, crow
 
 def test_participants_give_way_to_nobody(guest: RunningGuest, crowd: Crowd) -> None:
     """Where participants hold everything, whoever comes is refused, until one of them goes."""
-    participants = [crowd.comes(NAMES[number % 3]) for number in range(FEW.connections)]
+    participants = [crowd.comes(NAMES[number % 2]) for number in range(FEW.connections)]
     with pytest.raises((SSL.Error, ConnectionError)):
         crowd.comes()
     assert all(served(client) for client in participants)
@@ -134,20 +142,48 @@ def test_participants_give_way_to_nobody(guest: RunningGuest, crowd: Crowd) -> N
 
 def test_one_participant_keeps_no_other_out(guest: RunningGuest, crowd: Crowd) -> None:
     """A participant has so many connections; a further one costs the oldest of its own that idles."""
-    own = [crowd.comes("hospital-a") for _ in range(FEW.of_one_participant)]
+    own = [crowd.comes("hospital-a") for _ in range(SHARE)]
     other = crowd.comes("hospital-b")
     newer = crowd.comes("hospital-a")
-    assert [served(client) for client in own] == [False] + [True] * (FEW.of_one_participant - 1)
+    assert [served(client) for client in own] == [False] + [True] * (SHARE - 1)
     assert served(other)
     assert served(newer)
-    assert len(guest.connections) == FEW.of_one_participant + 1
+    assert len(guest.connections) == SHARE + 1
+
+
+def test_many_keys_of_one_participant_keep_no_other_out(guest: RunningGuest, crowd: Crowd) -> None:
+    """What counts is whose a key is: with two of them nobody has more connections than with one."""
+    own = [crowd.comes("hospital-a") for _ in range(SHARE)]
+    newer = crowd.comes("analytics")
+    assert [served(client) for client in own] == [False] + [True] * (SHARE - 1)
+    assert served(newer)
+    assert len(guest.connections) == SHARE
+
+
+def test_participants_together_leave_another_its_share(guest: RunningGuest, crowd: Crowd) -> None:
+    """However many connections the others ask for, strangers among them, each participant gets its even share."""
+    for number in range(2 * FEW.connections):
+        crowd.comes(("hospital-a", "analytics", None)[number % 3])
+    own = [crowd.comes("hospital-b") for _ in range(SHARE)]
+    assert all(served(client) for client in own)
+    assert len(guest.connections) <= FEW.connections
+
+
+def test_no_participant_has_more_than_the_limit() -> None:
+    """Where an even share would be more, the limit of one participant holds."""
+    limits = Limits(connections=8, of_one_participant=2)
+    with Scene(limits=limits).serve() as guest, ExitStack() as stack:
+        know(guest, OWNERS)
+        crowd = Crowd(guest, stack)
+        own = [crowd.comes("hospital-a") for _ in range(3)]
+        assert [served(client) for client in own] == [False, True, True]
 
 
 def test_participant_whose_connections_all_work_loses_the_oldest(guest: RunningGuest, crowd: Crowd) -> None:
     """The limit holds also for connections on which something is under way."""
-    own = [crowd.comes("hospital-a", asks=False) for _ in range(FEW.of_one_participant)]
+    own = [crowd.comes("hospital-a", asks=False) for _ in range(SHARE)]
     crowd.comes("hospital-a")
-    assert [served(client) for client in own] == [False] + [True] * (FEW.of_one_participant - 1)
+    assert [served(client) for client in own] == [False] + [True] * (SHARE - 1)
 
 
 def test_whoever_locks_comes_in_where_others_idle() -> None:
@@ -164,8 +200,7 @@ def test_stranger_has_less_time_to_idle_than_a_participant() -> None:
     """Who is not in the manifest is dropped between two requests when a participant is still waited for."""
     limits = Limits(stranger_idle_seconds=0.4, idle_seconds=60)
     with Scene(limits=limits).serve() as guest, ExitStack() as stack:
-        keys = frozenset({spki_sha256_of(tls_identity().certificate)})
-        guest.connections.swap(guest.scene.server_identity(), keep=None, participants=keys)
+        know(guest, {"hospital-a": "hospital-a"})
         crowd = Crowd(guest, stack)
         participant, stranger, other = crowd.comes("hospital-a"), crowd.comes(), crowd.comes("hospital-b")
         assert stranger.seconds_until_end(at_most=5) < 5

@@ -6,12 +6,15 @@ answer leaves on one, but for the connection on which the lock was asked for: it
 Where there is no room for a new connection, an older one gives way. Handshakes that are not complete may hold a quarter
 of the room at the cost of others: above it the oldest of them gives way, so that opening sockets ends nobody's
 connection; below it the oldest of those whom the manifest does not know, idle ones first, so that coming through keeps
-nobody out. A participant's connection gives way to nobody but a newer one of the same participant, who has too many.
+nobody out. A participant's connection gives way to nobody but a newer one of the same participant, who has more than
+its even share of the room.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twocvm_verifier.binding import NOT_LOCKED
@@ -23,6 +26,7 @@ from .watch import Limits, Phase
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
+_NOBODY: Final[Mapping[bytes, str]] = MappingProxyType({})
 # One in so many of the connections may be a handshake that pushes out who has come through its own.
 _SHARE_OF_HANDSHAKES: Final = 4
 
@@ -68,7 +72,7 @@ class Connections:
         # In the order in which they came.
         self._links: dict[Link, None] = {}
         self._current = (identity, server_context(identity))
-        self._participants: frozenset[bytes] = frozenset()
+        self._participants = _NOBODY
 
     @property
     def identity(self) -> ServerIdentity:
@@ -81,7 +85,7 @@ class Connections:
 
     def knows(self, peer: PeerConnection | None) -> bool:
         """Return whether a connection has shown a participant's TLS key; nobody is known before the lock."""
-        return peer is not None and peer.participant_spki_sha256 in self._participants
+        return self._participant(peer) is not None
 
     def admit(self, link: Link) -> tuple[ServerIdentity, SSL.Context] | None:
         """Take a new connection and return what to show on it, or None where there is no room and nobody gives way.
@@ -99,11 +103,10 @@ class Connections:
     def introduce(self, link: Link) -> None:
         """Take note that a connection has come through its handshake: of one participant there are only so many."""
         with self._mutex:
-            if not self.knows(link.peer):
+            if (name := self._participant(link.peer)) is None:
                 return
-            key = link.peer and link.peer.participant_spki_sha256
-            same = [other for other in self._links if other.peer and other.peer.participant_spki_sha256 == key]
-            if len(same) > self.limits.of_one_participant:
+            same = [other for other in self._links if self._participant(other.peer) == name]
+            if len(same) > self._share:
                 self._drop(next((other for other in same if other.phase is Phase.IDLE), same[0]))
 
     def forget(self, link: Link) -> None:
@@ -116,7 +119,7 @@ class Connections:
         identity: ServerIdentity,
         *,
         keep: PeerConnection | None,
-        participants: frozenset[bytes] = frozenset(),
+        participants: Mapping[bytes, str] = _NOBODY,
     ) -> None:
         """Show `identity` from now on, and close every open connection.
 
@@ -126,7 +129,7 @@ class Connections:
         Args:
             identity: The new one, complete with its evidence.
             keep: The connection that still gets the answer to its present request, and is closed then.
-            participants: SHA-256 of the SPKI DER of every key that is known from now on.
+            participants: Whose keys are known from now on: names, by the SHA-256 of each key's SPKI DER.
 
         Raises:
             OpenSSL.SSL.Error: Key and certificate of `identity` do not belong together.
@@ -135,7 +138,7 @@ class Connections:
         if keep is not None:
             keep.close_after_response()
         with self._mutex:
-            self._current, self._participants = (identity, context), participants
+            self._current, self._participants = (identity, context), MappingProxyType(dict(participants))
             retired = [link for link in self._links if keep is None or link.peer is not keep]
             for link in retired:
                 link.retire()
@@ -155,9 +158,19 @@ class Connections:
         waited_for = [link for link in strangers if link.phase is not Phase.WORK]
         return next(iter(idle + waited_for + shaking), None)
 
+    def _participant(self, peer: PeerConnection | None) -> str | None:
+        key = None if peer is None else peer.participant_spki_sha256
+        return None if key is None else self._participants.get(key)
+
     def _drop(self, link: Link) -> None:
         del self._links[link]
         link.retire()
+
+    @property
+    def _share(self) -> int:
+        # However many keys each of them has, all but one participant together leave that one its share.
+        participants = len(set(self._participants.values()))
+        return max(1, min(self.limits.of_one_participant, self.limits.connections // participants))
 
     @property
     def _room(self) -> int:

@@ -26,7 +26,7 @@ class Limits:
         unlocked_connections: The same before the lock, when nobody has to be there but who locks.
         handshake_seconds: From the first packet to the end of the handshake.
         head_seconds: For a request's head to be complete: after the handshake, and after the first byte of a later one.
-        of_one_participant: How many of them may be of one participant's key.
+        of_one_participant: How many of them may be of one participant; fewer where its even share of them is less.
         idle_seconds: Between two requests of a participant.
         stranger_idle_seconds: The same of whoever the manifest does not know.
         stall_seconds: In which at least `stall_bytes` of a body must move.
