@@ -269,6 +269,34 @@ def test_certificate_or_receipt_waits_for_those_before_it_alone(
     assert len(platform.reports) == 4
 
 
+def test_turn_that_a_batch_left_unused_serves_nobody(platform: SlowPlatform) -> None:
+    """Who asks after a receipt was asked for waits for it, though a batch has left turns before it unused."""
+    wanted = b"r" * 64
+    later: list[tuple[Question, Future[Evidence]]] = []
+
+    def log_of(_: ServerIdentity) -> LogPosition:
+        if len(platform.reports) == 1:
+            # In the turn of the first of three callers: the receipt comes after the other two turns, this one last.
+            receipts.append(threads.submit(broker.report, wanted))
+            while broker._turns._work_queue.qsize() < 3:
+                time.sleep(0.001)
+            later.extend(ask(broker, 1))
+        return AFTER_LOCK
+
+    broker = AttestationBroker(platform, log_of=log_of)
+    receipts: list[Future[bytes]] = []
+    with ThreadPoolExecutor(1) as threads:
+        with platform.held():
+            ask(broker, 1)
+            platform.wait_until_called()
+            waiting = ask(broker, 3)
+        assert all(holds(asked, answer.result(10)) for asked, answer in waiting)
+        assert parse_report(receipts[0].result(10)).report_data == wanted
+    assert all(holds(asked, answer.result(10)) for asked, answer in later)
+    assert platform.reports.index(wanted) == 2
+    broker.stop()
+
+
 def test_steady_stream_of_callers_starves_no_receipt(broker: AttestationBroker, platform: SlowPlatform) -> None:
     """While callers come without end, a receipt is made within the calls that were due when it was asked for."""
     stopping = threading.Event()
