@@ -15,7 +15,9 @@ def _filter(meaning: str) -> Code:
 CODES: Final[dict[str, Code]] = {
     "FILTER_GROUP": _filter("An output has a count below the least group size that a filter lets pass."),
     "FILTER_MALFORMED": _filter("An output is not of the format that a filter takes it for, as the filter has it."),
-    "FILTER_RESOURCES": _filter("A filter took more time or memory than a guest gives to one. Make the output smaller."),
+    "FILTER_RESOURCES": _filter(
+        "A filter took more time or memory than a guest gives to one. Make the output smaller."
+    ),
     "FILTER_ROWS": _filter("An output has more records than a filter lets pass."),
     "FILTER_SCHEMA": _filter("An output is not what the JSON schema of a filter allows."),
     "FILTER_TOO_LARGE": _filter(

@@ -26,7 +26,8 @@ CODES: Final[dict[str, Code]] = {
     ),
     "UNSUPPORTED_FILTER": _unsupported(
         "The manifest has a filter that this version has not got, so nobody here can say what it lets through; or one "
-        "that needs an extra (`noise`: `pip install twocvm[noise]`) which is not installed. Use another, or install it.",
+        "that needs an extra (`noise`: `pip install twocvm[noise]`) which is not installed. Use another, or install "
+        "it.",
     ),
     # Signed statements.
     "MALFORMED_STATEMENT": malformed(
