@@ -107,7 +107,16 @@ def tried(attempt):
         return "EPERM"  # The module's own word for a limit that cannot be raised.
     return "ok"
 
-CONTROL, VICTIM = int(sys.argv[1]), {victim}
+def is_socket(descriptor):
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+def control():
+    return next(filter(is_socket, range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])))
+
+VICTIM = {victim}
 ATTEMPTS = {{
     # Another worker's process, the supervisor's, and every one there is.
     **{{f"kill {{process}}": (lambda process=process: os.kill(process, 0)) for process in (VICTIM, {supervisor}, -1)}},
@@ -120,7 +129,7 @@ ATTEMPTS = {{
         f"/proc/{{VICTIM}}/mem", "/in/../etc/passwd", "/dev/shm", "/tmp")}},
     # Sockets of every family that matters, and the one that there is.
     **{{f"socket {{family}}": (lambda family=family: call(41, family, 1, 0)) for family in (1, 2, 10, 16, 17, 38, 40)}},
-    "pass a descriptor": lambda: socket.send_fds(socket.socket(fileno=os.dup(CONTROL)), [b"x"], [0]),
+    "pass a descriptor": lambda: socket.send_fds(socket.socket(fileno=os.dup(control())), [b"x"], [0]),
     # More rights, other namespaces, other programs.
     "setuid": lambda: os.setuid(0),
     "unshare": lambda: call(272, 0x10000000),
@@ -158,7 +167,7 @@ def attack(*_):
     return Outcome.DONE
 
 engine.run = attack
-worker.main(CONTROL)
+worker.main(int(sys.argv[1]))
 """
 
 
