@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from twocvm_verifier.appraisal import Verifier
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.errors import FetchError, ReleaseError
 from twocvm_verifier.eventlog import Outcome, VerifiedLog
@@ -52,6 +53,7 @@ class Participant:
         identity: Identity,
         roots: Roots | None = None,
         crls: CrlUse = PREFER,
+        verifier: Verifier | None = None,
         clock: Clock | None = None,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         watching: Watching = Watching(),  # noqa: B008 - frozen
@@ -65,6 +67,7 @@ class Participant:
             identity: This participant's keys.
             roots: Trust anchors; AMD's where none are given.
             crls: Whether revocation is asked about.
+            verifier: Who judges instead of this machine, which then has no `roots` and `crls` to give.
             clock: The machine's own where none is given.
             patience: How long a connection that is lost later is tried to be replaced.
             watching: How often fresh proofs are asked for from the go on, and what happens when one fails.
@@ -76,7 +79,7 @@ class Participant:
         """
         identity.require_entry(manifest)
         clock = clock or SystemClock()
-        expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=False)
+        expectation = expect(manifest, policy=policy, roots=roots, crls=crls, verifier=verifier, unlocked_ok=False)
 
         def dial() -> AttestedConnection:
             return AttestedConnection.open(
@@ -224,10 +227,14 @@ class Session:
         """Withdraw from the session, for good; it is in the ledger before the guest hears of it.
 
         Raises:
-            ReleaseError: TOO_LATE once the run has begun.
+            ReleaseError: TOO_LATE once the run has begun; GUEST_REPLACED where the go was given to another instance,
+                which has not heard of this. The ledger has it all the same.
         """
-        self._withdrawer.note()
+        others = self._withdrawer.note_meant()
         self.instance.persist(lambda: self._withdrawer.send(self.instance.guest))
+        if others:
+            meant = ", ".join(report_id.hex()[:16] for report_id in others)
+            raise ReleaseError("GUEST_REPLACED", f"guest: was withdrawn from, but the go was for instance {meant}")
 
     def wait(self, *, wait_seconds: float | None = None) -> Outcome:
         """Wait for the session to end, and return how, by its verified log; nothing is fetched yet.

@@ -2,7 +2,8 @@
 
 A withdrawal names manifest, participant and REPORT_ID, so that nobody can use it for another session. It takes a go
 back for good: whoever reads the ledger afterwards releases nothing to that instance, even if the instance never heard
-of the withdrawal.
+of the withdrawal. Where a person withdraws and was led to an instance that no go was given to, the goes for others are
+taken back with it: they are what was meant.
 """
 
 from __future__ import annotations
@@ -41,6 +42,24 @@ class Withdrawer:
             ReleaseError, MalformedError: As `Ledger.withdraw`.
         """
         self.ledger.withdraw(self.history.report_id, at=self.clock.now())
+
+    def note_meant(self) -> tuple[bytes, ...]:
+        """As `note`; where no go was given to this instance, have it on disk that no go for the manifest counts.
+
+        Returns:
+            The REPORT_IDs of other instances whose goes were taken back.
+
+        Raises:
+            ReleaseError, MalformedError: As `Ledger.withdraw`.
+        """
+        goes = self.ledger.goes()
+        if any(go.report_id == self.history.report_id for go in goes):
+            self.note()
+            return ()
+        others = tuple(go.report_id for go in goes if go.withdrawn_at is None)
+        for report_id in others:
+            self.ledger.withdraw(report_id, at=self.clock.now())
+        return others
 
     def send(self, guest: Guest) -> None:
         """Sign the withdrawal and hand it over.

@@ -147,6 +147,42 @@ def test_a_fork_in_time_gets_nothing_a_second_time(tmp_path: Path) -> None:
             assert client.get("/v1/roster").json() == {"complete": False, "goes": []}
 
 
+def test_a_withdrawal_that_is_led_to_another_guest_takes_the_go_back(tmp_path: Path) -> None:
+    """Whoever withdraws and meets another instance is told so; nothing more goes to the one that was meant."""
+    world = World()
+    with LyingGuest(world) as meant, LyingGuest(world) as other:
+        meant.lock()
+        other.lock()
+        side = Side(meant, "hospital-a", tmp_path)
+        with side.connect() as session:
+            session.join(side.files)
+        with side.connect(url=other.url) as session:
+            assert _refused(session.withdraw) == "GUEST_REPLACED"
+        assert (meant.state, other.state) == ("locked", "withdrawn")
+        assert _refused(side.release) == "GO_WITHDRAWN"
+        assert _uploads(meant) == []
+        with side.connect() as session:
+            session.withdraw()
+        assert meant.state == "withdrawn"
+
+
+def test_a_withdrawal_takes_back_the_go_for_its_own_guest_alone(tmp_path: Path) -> None:
+    """Who gave a go to the guest that is withdrawn from meant that one, and hears nothing of an earlier launch."""
+    world = World()
+    with LyingGuest(world) as first, LyingGuest(world) as second:
+        first.lock()
+        second.lock()
+        side = Side(first, "hospital-a", tmp_path)
+        with side.connect() as session:
+            session.join(side.files)
+        with side.connect(url=second.url) as session:
+            session.join(side.files, again=True)
+            session.withdraw()
+        assert (first.state, second.state) == ("locked", "withdrawn")
+        with side.connect() as session:
+            session.join(side.files)
+
+
 def test_a_fork_in_time_after_a_crash_gets_nothing(tmp_path: Path) -> None:
     """A guest that is killed before it ran may have run for all that anybody knows: its successor is another launch."""
     world = World()
