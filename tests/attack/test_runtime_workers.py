@@ -132,7 +132,7 @@ def _paths() -> dict[str, str]:
 HANDSHAKE = """
 import json, os, socket, sys, time
 control = socket.socket(fileno=int(sys.argv[1]))
-job = json.loads(control.recv(1 << 17))
+job = json.loads(control.recv(1 << 17)[1:])
 ready = json.dumps({name: "" for name in job["promised"]}).encode()
 socket.send_fds(control, [ready], [os.open("/proc", os.O_RDONLY)])
 control.recv(2)

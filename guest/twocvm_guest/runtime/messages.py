@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other, over one socket that keeps messages apart.
 
-The supervisor sends a `Job` with the descriptors that it names. The worker shuts itself in and sends `Ready`: what it
-is kept in and, for a run, the descriptor of `/out`. Only then, told to go on, does it touch a participant's bytes; and
-from then on it is believed nothing but one `Outcome`: eight bytes, of which one says what happened. Whatever else comes
-is nonsense, and a failure.
+The supervisor sends a `Job` with the descriptors that it names, in as many pieces as it takes. The worker shuts itself
+in and sends `Ready`: what it is kept in and, for a run, the descriptor of `/out`. Only then, told to go on, does it
+touch a participant's bytes; and from then on it is believed nothing but one `Outcome`: eight bytes, of which one says
+what happened. Whatever else comes is nonsense, and a failure.
 
 >>> parse_outcome(encode_outcome(Outcome.TRAPPED)) is Outcome.TRAPPED
 True
@@ -14,15 +14,18 @@ from __future__ import annotations
 import enum
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-MAX_JOB_BYTES: Final = 1 << 17
+# What the kernel takes as one message, of bytes and of descriptors (253), with room to spare.
+MAX_PIECE_BYTES: Final = 1 << 16
+MAX_DESCRIPTORS: Final = 250
 MAX_READY_BYTES: Final = 1 << 13
 GO_ON: Final = b"go"
-# Comes with descriptors for which the job's own message has no room; the kernel passes at most 253 at a time.
-MORE: Final = b"more"
-MAX_DESCRIPTORS: Final = 250
+# A job comes in pieces, of which each begins with one of these.
+MORE: Final = b"+"
+LAST: Final = b"."
 
 _OUTCOME: Final = struct.Struct("=6sBB")
 _MARK: Final = b"2cvm\x00o"
@@ -148,8 +151,18 @@ class Job:
 
 
 def encode_job(job: Job) -> bytes:
-    """Return the message that a worker starts with."""
+    """Return the job as a worker is told it."""
     return json.dumps(asdict(job) | {"work": job.work.value}).encode()
+
+
+def pieces(raw: bytes, descriptors: tuple[int, ...]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+    """Yield the messages that an encoded job and its descriptors go in."""
+    size = MAX_PIECE_BYTES - len(MORE)
+    count = max(-(-len(raw) // size), -(-len(descriptors) // MAX_DESCRIPTORS))
+    for each in range(count):
+        part = raw[each * size : (each + 1) * size]
+        mark = LAST if each == count - 1 else MORE
+        yield mark + part, descriptors[each * MAX_DESCRIPTORS : (each + 1) * MAX_DESCRIPTORS]
 
 
 def parse_job(raw: bytes) -> Job:

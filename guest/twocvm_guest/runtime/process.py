@@ -156,11 +156,8 @@ class Worker:
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def _hand_over(self, job: Job) -> None:
-        rest = list(job.keep)
-        while len(rest) > messages.MAX_DESCRIPTORS:
-            part, rest = rest[: messages.MAX_DESCRIPTORS], rest[messages.MAX_DESCRIPTORS :]
-            self._send(messages.MORE, part)
-        self._send(messages.encode_job(job), rest)
+        for message, descriptors in messages.pieces(messages.encode_job(job), job.keep):
+            self._send(message, descriptors)
 
     def _send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         try:

@@ -67,9 +67,10 @@ def main(descriptor: int) -> None:
 
 def _receive(control: socket.socket) -> tuple[socket.socket, Job]:
     """Take the job and its descriptors, and give these the numbers that the job calls them by."""
-    raw, received = messages.MORE, []
-    while raw == messages.MORE:
-        raw, descriptors, _, _ = socket.recv_fds(control, messages.MAX_JOB_BYTES, messages.MAX_DESCRIPTORS)
+    raw, received, mark = b"", [], messages.MORE
+    while mark == messages.MORE:
+        piece, descriptors, _, _ = socket.recv_fds(control, messages.MAX_PIECE_BYTES, messages.MAX_DESCRIPTORS)
+        mark, raw = piece[:1], raw + piece[1:]
         received += descriptors
     job = messages.parse_job(raw)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twocvm_guest.runtime.messages import (
-    MAX_JOB_BYTES,
+    LAST,
+    MAX_DESCRIPTORS,
+    MAX_PIECE_BYTES,
+    MORE,
     Job,
     Member,
     Outcome,
@@ -19,6 +22,7 @@ from twocvm_guest.runtime.messages import (
     encode_ready,
     parse_job,
     parse_outcome,
+    pieces,
 )
 
 NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True), max_size=5).map(tuple)
@@ -78,20 +82,15 @@ def test_a_job_comes_back_as_it_was(work: Work, names: tuple[str, ...], numbers:
     assert parse_job(encode_job(job)) == job
 
 
-def test_a_node_of_two_hundred_ports_fits_a_job() -> None:
-    """Names of full length at two hundred ports each way fit into the one message that a worker reads."""
-    names = tuple(f"{'n' * 60}{number:03}" for number in range(200))
-    job = Job(
-        work=Work.RUN,
-        uid=1,
-        scratch="",
-        promised=(),
-        keep=tuple(range(200)),
-        inputs=tuple((name, 1000, 2**40) for name in names),
-        outputs=names,
-        members=(Member(imports=names),),
-    )
-    assert len(encode_job(job)) < MAX_JOB_BYTES
+@given(size=st.integers(min_value=1, max_value=3 * MAX_PIECE_BYTES), count=st.integers(min_value=0, max_value=800))
+def test_a_job_of_any_size_goes_in_pieces(size: int, count: int) -> None:
+    """No piece is more than a message may be, all together are the whole, and only the last one says that it is."""
+    raw, descriptors = bytes(size), tuple(range(count))
+    sent = list(pieces(raw, descriptors))
+    assert b"".join(message[1:] for message, _ in sent) == raw
+    assert tuple(each for _, passed in sent for each in passed) == descriptors
+    assert all(len(message) <= MAX_PIECE_BYTES and len(passed) <= MAX_DESCRIPTORS for message, passed in sent)
+    assert [message[:1] for message, _ in sent] == [MORE] * (len(sent) - 1) + [LAST]
 
 
 def test_ready_is_plain_json() -> None:

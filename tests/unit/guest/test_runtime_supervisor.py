@@ -269,15 +269,16 @@ def test_a_worker_is_made_ready_while_another_works() -> None:
     assert len(processes.descendants()) == before
 
 
-def test_a_worker_is_handed_any_number_of_descriptors() -> None:
-    """More descriptors than the kernel passes at once arrive in several messages, under the numbers they have here."""
+def test_a_worker_is_handed_a_job_of_any_size() -> None:
+    """More bytes and descriptors than the kernel passes at once arrive, the descriptors under the numbers they have."""
     with open(os.devnull, "rb") as source:
         descriptors = tuple(os.dup(source.fileno()) for _ in range(600))
     uid = new_uid()
     try:
         with worker_folder(isolation(), uid) as scratch, Worker() as worker:
             limits = {"file_bytes": KIB * KIB, "cpu_seconds": 10}
-            worker.shut_in(Job(work=Work.PROBE, uid=uid, scratch=scratch, keep=descriptors, **limits))
+            names = tuple(f"{number:064}" for number in range(8000))
+            worker.shut_in(Job(work=Work.PROBE, uid=uid, scratch=scratch, keep=descriptors, exports=names, **limits))
             assert worker.go_on(seconds=10) is Outcome.DONE
     finally:
         for descriptor in descriptors:
