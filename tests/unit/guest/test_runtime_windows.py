@@ -39,6 +39,18 @@ def test_a_window_shows_the_item(size: int) -> None:
     assert number(ran.outputs["main.report"]) == sum_of(content)
 
 
+@pytest.mark.parametrize("size", [8, 4096, 4104])
+def test_nothing_is_left_of_what_a_window_lies_over(size: int) -> None:
+    """What a component had where it lays a window is gone, behind the item's end too."""
+    spoilt = """(func $spoilt (result i64) (local $at i32)
+        (local.set $at (call $room (i32.const 1)))
+        (memory.fill (local.get $at) (i32.const 255) (i32.const 65536))
+        (call $place (i32.const 80) (i32.const 5) (local.get $at))
+        (call $sum (local.get $at) (i32.add (local.get $at) (i32.const 65536))))"""
+    content = os.urandom(size)
+    assert number(read("(call $spoilt)", content, core=spoilt).outputs["main.report"]) == sum_of(content)
+
+
 def test_a_window_has_a_size() -> None:
     """The size of a window is the item's, before anything was laid anywhere."""
     ran = read("(call $size (i32.const 80) (i32.const 5))", b"12345")
@@ -110,7 +122,7 @@ def test_a_member_without_files_reads_a_window() -> None:
 
 def test_a_second_memory_of_the_same_component_is_not_guessed_at() -> None:
     """A component with two memories cannot say which it means, so its window is laid nowhere."""
-    more = "(core module $more (memory 1)) (core instance (instantiate $more))"
+    more = "(core module $more (memory 64)) (core instance (instantiate $more))"
     main = caller(
         takes={READS: '(export "read" (func (result u64)))'},
         lowered=f'(core func $l (canon lower (func $"{READS}" "read")))',
@@ -130,7 +142,7 @@ PLACE = "(block (result i64) (call $place (i32.const 80) (i32.const 5) {address}
     "body",
     [
         PLACE.format(address="(i32.const 1)"),
-        PLACE.format(address="(i32.const 4096)"),
+        f"(block (result i64) (drop (call $room (i32.const 4))) {PLACE.format(address='(i32.const 4096)')})",
         PLACE.format(address="(i32.mul (memory.size) (i32.const 65536))"),
         PLACE.format(address="(i32.const 0xffff0000)"),
         PLACE.format(address="(i32.const -1)"),
