@@ -67,9 +67,10 @@ def test_code_is_what_the_paths_say(document: Document) -> None:
 
 
 @EXAMPLES
-@given(documents(), COALITIONS)
-def test_what_a_coalition_learns_is_what_the_paths_say(document: Document, drawn: Coalition) -> None:
+@given(documents(), COALITIONS, st.sampled_from(["Simulated", "Genoa"]))
+def test_what_a_coalition_learns_is_what_the_paths_say(document: Document, drawn: Coalition, product: str) -> None:
     """An item is told in exactly the outputs of the coalition that it reaches; own code and the host tell all of it."""
+    document["platform"] |= {"simulated": product == "Simulated", "products": [product]}
     walked, explanation = Walked(document), _explained(document, drawn)
     members = set(explanation.coalition)
     operator = document["platform"]["operator"]
@@ -87,9 +88,11 @@ def test_what_a_coalition_learns_is_what_the_paths_say(document: Document, drawn
         assert set(exposure.writes) | set(exposure.feeds) == {
             name for name in told for code in exposure.own_code if name in _has_a_part_in(walked, code)
         }
-        # The manifest accepts a simulated platform, so the host alone is enough.
-        expected = Knowledge.OUTPUTS if told else Knowledge.OUTCOME
-        expected = Knowledge.UNLIMITED if explanation.host else expected
+        expected = Knowledge.TRACES if explanation.host else Knowledge.OUTCOME
+        expected = Knowledge.OUTPUTS if told else expected
+        if explanation.host and (product == "Simulated" or exposure.own_code):
+            expected = Knowledge.UNLIMITED
+        assert exposure.traced == explanation.host
         assert exposure.knowledge is (Knowledge.OWN if walked.owner[exposure.item] in members else expected)
 
 
@@ -98,8 +101,8 @@ def test_what_a_coalition_learns_is_what_the_paths_say(document: Document, drawn
 def test_one_member_more_learns_no_less(document: Document, drawn: Coalition, more: str) -> None:
     """Adding anybody to a coalition takes nothing away from what it learns, of data and of code."""
     me, companions, host = drawn
-    for simulated in (True, False):
-        document["platform"] |= {"simulated": simulated, "products": ["Simulated" if simulated else "Genoa"]}
+    for product in ("Simulated", "Genoa"):
+        document["platform"] |= {"simulated": product == "Simulated", "products": [product]}
         less = _explained(document, drawn).learned
         larger = _explained(document, (me, companions | ({more} - {"host"}), host or more == "host"))
         greater = larger.learned

@@ -13,6 +13,8 @@ from tests.support.manifests import Document, World, remove_at, set_at, use_ever
 from twocvm_verifier.errors import UnsupportedError
 from twocvm_verifier.manifest import ManifestError, parse_manifest
 from twocvm_verifier.manifest.author import canonical_bytes
+from twocvm_verifier.manifest.drawing import picture, svg
+from twocvm_verifier.manifest.explain import explain, lines
 from twocvm_verifier.manifest.filters import ByComponent
 from twocvm_verifier.manifest.graph import Flow
 from twocvm_verifier.manifest.summary import summary
@@ -48,6 +50,8 @@ def _parses_or_refuses(raw: bytes) -> None:
         return
     assert manifest.raw == raw
     assert summary(manifest)
+    assert lines(explain(manifest, me=manifest.participants[0].name, companions=(), host=True))
+    assert svg(picture(manifest))
     filtering = {found.kind.component for found in manifest.filters if isinstance(found.kind, ByComponent)}
     assert sum(len(node.members) for node in Flow(manifest).nodes) == len(manifest.components) - len(filtering)
 

@@ -79,6 +79,17 @@ def test_a_companion_brings_what_the_other_lacks() -> None:
     assert "others' code makes evaluation of what it leaves" in _text(together)
 
 
+def test_who_wrote_the_code_chooses_what_outputs_hold() -> None:
+    """Its author can have a component write into an output whatever it saw, as far as the output has room."""
+    explanation = _explained(World(edit=_hardware).manifest, "hospital-a", "analytics")
+    exposure = next(each for each in explanation.learned.items if each.item == "records-b")
+    assert (exposure.own_code, exposure.writes, exposure.feeds) == (("step-1",), ("evaluation", "model"), ())
+    text = _text(explanation)
+    assert "records-b, of hospital-b: what evaluation, model holds of it, at most 8,192 bytes" in text
+    assert "their own code sees it (step-1) and can write whatever it saw into evaluation, model" in text
+    assert "what can tell of others' data in it is at most 8,192 bytes in one run" in text
+
+
 def test_an_operator_is_the_host() -> None:
     """A participant who controls the host is never without it, and its code that sees an item can tell all of it."""
     manifest = World(edit=_private).manifest
@@ -95,14 +106,24 @@ def test_an_operator_is_the_host() -> None:
     assert "What hospital-b, analytics and the host together can learn" in _text(other)
 
 
-def test_the_host_without_code_of_its_own_sees_no_content() -> None:
-    """Where no member's code sees an item, the host learns of it what outputs tell, and nothing without any."""
+def test_the_host_without_code_of_its_own_sees_traces() -> None:
+    """Where no member's code sees an item, the host sees its size and what pages are touched, beside any output."""
     manifest = World(edit=_hardware).manifest
     explanation = _explained(manifest, "hospital-a", host=True)
     assert explanation.coalition == ("hospital-a",)
     assert _knowledge(explanation) == {"records-a": Knowledge.OWN, "records-b": Knowledge.OUTPUTS}
     assert "What hospital-a and the host together can learn" in _text(explanation)
+    assert "  as the host: its size, and which pages the code that sees it touches" in _text(explanation)
     assert "host-sees-shape: The host sees the size" in _text(explanation)
+
+    def unserved(document: Document) -> None:
+        _hardware(document)
+        document["participants"].append(party("outsider", "p384").entry())
+
+    explanation = _explained(World(edit=unserved).manifest, "outsider", host=True)
+    assert set(_knowledge(explanation).values()) == {Knowledge.TRACES}
+    assert "records-a, of hospital-a: nothing in any output" in _text(explanation)
+    assert set(_knowledge(_explained(World(edit=unserved).manifest, "outsider")).values()) == {Knowledge.OUTCOME}
 
 
 def test_a_simulated_platform_hides_nothing_from_its_host() -> None:
@@ -128,7 +149,10 @@ def test_filters_limits_and_budgets_are_told() -> None:
     assert [passed.name for passed in way.filters] == list(FULL.output("model").filters)
     assert way.max_bytes == 4096
     assert "passes smaller, which hospital-b asks for: refuses more than 1,024 bytes" in text
-    assert "sees records-a, of hospital-a, behind small, smaller: from component:step-1.evaluation" in text
+    assert (
+        "sees records-a of hospital-a, records-b of hospital-b, behind small, smaller: from component:step-1.eval"
+        in text
+    )
     assert {"parallel", "clock", "public-seed", "noise", "shared-store"} <= {
         each.id for each in explanation.unprotected
     }

@@ -7,7 +7,8 @@ The rules, from the most to the least, for an item that is no member's:
    that the host reads, past every filter and every limit.
 2. *outputs*: what the outputs hold that it can reach and that a member gets. Whose code made them matters to what they
    are likely to hold, and not to what they may: nobody but its owner has seen a component.
-3. *outcome*: the one bit and the length of the run, which everybody sees.
+3. *traces*, where the host is a member: the item's size, and which pages are touched, and when, by code that sees it.
+4. *outcome*: the one bit and the length of the run, which everybody sees.
 
 Nothing that is learned is taken away by one member more.
 """
@@ -53,12 +54,15 @@ def _exposure(
         knowledge = Knowledge.OWN
     elif host and (simulated or own_code):
         knowledge = Knowledge.UNLIMITED
+    elif ways:
+        knowledge = Knowledge.OUTPUTS
     else:
-        knowledge = Knowledge.OUTPUTS if ways else Knowledge.OUTCOME
+        knowledge = Knowledge.TRACES if host else Knowledge.OUTCOME
     return Exposure(
         item=item.name,
         owner=item.owner,
         knowledge=knowledge,
+        traced=host,
         outputs=tuple(way.output for way in ways),
         max_bytes=sum(way.max_bytes for way in ways),
         own_code=tuple(dict.fromkeys(each.component for each in own_code)),

@@ -20,6 +20,7 @@ class Knowledge(StrEnum):
     """How much of an item a coalition can come to know, from the least to the most."""
 
     OUTCOME = "outcome"
+    TRACES = "traces"
     OUTPUTS = "outputs"
     UNLIMITED = "unlimited"
     OWN = "own"
@@ -211,7 +212,9 @@ class Exposure:
     Attributes:
         item: Its name.
         owner: Whose it is.
-        knowledge: `own`; `unlimited`; `outputs`: what the outputs hold; `outcome`: no more than what everybody sees.
+        knowledge: `own`; `unlimited`; `outputs`: what the outputs hold; `traces`: what the host sees of code that sees
+            the item; `outcome`: no more than what everybody sees.
+        traced: Whether the coalition has the host, and so the traces, whatever else it has.
         outputs: Those that it can reach and that the coalition gets.
         max_bytes: What these may hold together.
         own_code: The coalition's components that see it.
@@ -222,6 +225,7 @@ class Exposure:
     item: str
     owner: str
     knowledge: Knowledge
+    traced: bool
     outputs: tuple[str, ...]
     max_bytes: int
     own_code: tuple[str, ...]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from twocvm_verifier.manifest.wording import listed, quoted, size
 
-from .facts import Code, CodeExposure, Explanation, Exposure, Item, Knowledge, Noised, Way
+from .facts import Arrival, Code, CodeExposure, Explanation, Exposure, Item, Knowledge, Noised, Sight, Way
 
 
 def lines(explanation: Explanation) -> tuple[str, ...]:
@@ -82,9 +82,11 @@ def _code(code: Code) -> Iterator[str]:
     if code.joined:
         yield f"  shares one store, a fate and a timeline with {listed(code.joined)}"
     behind = f", behind {listed(code.behind)}" if code.behind else ""
-    for sight in code.sees:
-        arrivals = " and ".join(f"{each.source}, {size(each.max_bytes)}" for each in sight.arrivals)
-        yield f"  sees {sight.item}, of {sight.owner}{behind}: from {arrivals}"
+    for arrivals, sights in _together(code.sees):
+        what = listed(f"{sight.item} of {sight.owner}" for sight in sights)
+        yield f"  sees {what}{behind}: from " + " and ".join(
+            f"{each.source}, {size(each.max_bytes)}" for each in arrivals
+        )
     if not code.sees:
         yield "  sees no data"
     if code.writes:
@@ -93,6 +95,14 @@ def _code(code: Code) -> Iterator[str]:
         yield f"  leaves something from which others make {listed(code.feeds)}"
     for name in code.told:
         yield f"  how it fails is told to {name}, whose data alone it sees"
+
+
+def _together(sights: Iterable[Sight]) -> Iterable[tuple[tuple[Arrival, ...], list[Sight]]]:
+    """Return what comes by the same channels together, so that a long list of items is one line."""
+    together: dict[tuple[Arrival, ...], list[Sight]] = {}
+    for sight in sights:
+        together.setdefault(sight.arrivals, []).append(sight)
+    return together.items()
 
 
 def _named(code: Code) -> str:
@@ -147,8 +157,12 @@ def _exposure(exposure: Exposure, *, simulated: bool) -> Iterator[str]:
         return
     if exposure.knowledge is Knowledge.OUTPUTS:
         yield f"{what}: what {listed(exposure.outputs)} holds of it, {size(exposure.max_bytes)}"
+    elif exposure.knowledge is Knowledge.TRACES:
+        yield f"{what}: nothing in any output"
     else:
         yield f"{what}: no more than whether the run completes, and how long it takes"
+    if exposure.traced:
+        yield "  as the host: its size, and which pages the code that sees it touches, which may tell much of it"
     if exposure.writes:
         yield f"  their own code sees it ({own}) and can write whatever it saw into {listed(exposure.writes)}"
     if exposure.feeds:
