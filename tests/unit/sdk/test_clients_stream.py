@@ -141,3 +141,16 @@ def test_one_request_at_a_time() -> None:
             first.join(5)
         assert answers == [b"first"]
     assert b"second" not in hostile.heard
+
+
+@pytest.mark.parametrize("lengths", [("1", "1"), ("1", "2"), ("+1",), ("1 ",), ("1, 1",), ("\u0661",), ("",)])
+def test_length_that_two_readers_could_read_in_two_ways_is_refused(
+    guest: RunningGuest, lengths: tuple[str, ...]
+) -> None:
+    """A request has one length, in digits, or is not sent."""
+    guest.requests.clear()
+    line = endpoint(guest.scene, guest.url).line()
+    fields = [("Content-Length", length) for length in lengths]
+    with line.connection, pytest.raises(ValueError, match="at most one number"):
+        line.send("PUT", guest.url + "/count", fields=fields, body=[b"x"], wait_seconds=None)
+    assert guest.requests == []
