@@ -85,7 +85,7 @@ def test_who_wrote_the_code_chooses_what_outputs_hold() -> None:
     exposure = next(each for each in explanation.learned.items if each.item == "records-b")
     assert (exposure.own_code, exposure.writes, exposure.feeds) == (("step-1",), ("evaluation", "model"), ())
     text = _text(explanation)
-    assert "records-b, of hospital-b: what evaluation, model holds of it, at most 8,192 bytes" in text
+    assert "records-b, of hospital-b: what is told of it in evaluation, model, at most 8,192 bytes" in text
     assert "their own code sees it (step-1) and can write whatever it saw into evaluation, model" in text
     assert "what can tell of others' data in it is at most 8,192 bytes in one run" in text
 

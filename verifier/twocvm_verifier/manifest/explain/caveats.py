@@ -40,11 +40,11 @@ def _of_the_host(manifest: Manifest, reach: Reach) -> Iterator[Caveat]:
                 "signal all that it sees to its author through page accesses and processor use, past every filter, "
                 "limit and must_not_reach; nothing here stops it.",
             )
-    whose = "the host, which no participant is said to control" if operator == EXTERNAL_OPERATOR else operator
+    whose = "" if operator == EXTERNAL_OPERATOR else f" Here that is {operator}."
     yield Caveat(
         id="host-sees-shape",
         text="The host sees the size of everything that is sent, who sends it and when, how long the run takes, and "
-        f"which pages of memory are touched in what order. Here that is {whose}.",
+        f"which pages of memory are touched in what order.{whose}",
     )
     yield Caveat(
         id="code-from-host",

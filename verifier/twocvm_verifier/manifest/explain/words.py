@@ -156,7 +156,7 @@ def _exposure(exposure: Exposure, *, simulated: bool) -> Iterator[str]:
         yield f"{what}: all of it, since {why}"
         return
     if exposure.knowledge is Knowledge.OUTPUTS:
-        yield f"{what}: what {listed(exposure.outputs)} holds of it, {size(exposure.max_bytes)}"
+        yield f"{what}: what is told of it in {listed(exposure.outputs)}, {size(exposure.max_bytes)}"
     elif exposure.knowledge is Knowledge.TRACES:
         yield f"{what}: nothing in any output"
     else:
@@ -187,8 +187,8 @@ def _ground(explanation: Explanation) -> Iterator[str]:
     if ground.simulated:
         yield "SIMULATED platforms are accepted: they protect nothing"
     yield f"on {listed(ground.products)}, {'any chip' if ground.any_chip else 'only the chips that the manifest lists'}"
-    member = ", a participant" if ground.operator in explanation.participants else ""
-    yield f"the host is controlled by {ground.operator}{member}"
+    member = ground.operator in explanation.participants
+    yield "the host is controlled by " + (f"{ground.operator}, a participant" if member else "none of the participants")
     for measurement in ground.measurements:
         yield f"as the software that measures {measurement}"
     if ground.without_floor:
