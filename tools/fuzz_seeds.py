@@ -73,6 +73,9 @@ def _of_sessions() -> dict[str, list[bytes]]:
         "manifest.author.from_json": [world.raw],
         "manifest.consentkeys.parse_spki": [spki_der(world.party(name).consent_key) for name in world.names],
         "manifest.parse.parse_manifest": [world.raw, World(participants=2, components=1).raw],
+        "service.evidence_forms.parse_presented": [canonical(_presented(brought))],
+        "service.requests.parse_nonce": [base64url(NONCE).encode(), b"AAAAAAAAAAA="],
+        "service.requests.parse_request": [canonical(_request(world, brought))],
         "manifest.roster.parse_statements": [canonical([each.to_json() for each in session.goes])],
         "manifest.statements.parse_statement_file Consent": [canonical(consent.to_json())],
         "manifest.statements.parse_statement_file Go": [canonical(go.to_json())],
@@ -84,6 +87,21 @@ def _of_sessions() -> dict[str, list[bytes]]:
         "strictcbor.parse": [evidence.encode_cbor(brought), claims[0].encode()],
         "strictjson.parse": [world.raw],
         "strictjson.parse_canonical": [world.raw, session.log.encode()],
+    }
+
+
+def _presented(brought: evidence.Evidence) -> Json:
+    return {"report": base64url(brought.report), "vek": base64url(brought.vek)}
+
+
+def _request(world: World, brought: evidence.Evidence) -> Json:
+    return {
+        "evidence": {"cmw": evidence.to_json(brought)},
+        "manifest": json.loads(world.raw),
+        "policy": {"name": "a seed"},
+        "expected_report_data": "00" * 64,
+        "nonce": base64url(NONCE),
+        "audience": "2cvm",
     }
 
 

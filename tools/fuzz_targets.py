@@ -28,6 +28,9 @@ from twocvm_verifier.manifest.roster import parse_statements
 from twocvm_verifier.manifest.statements import Consent, Go, Withdraw, parse_statement_file
 from twocvm_verifier.policy.document import parse_policy
 from twocvm_verifier.ratls.certificate import parse_certificate
+from twocvm_verifier.service.evidence_forms import parse_presented
+from twocvm_verifier.service.requests import MEDIA_TYPE as SERVICE_REQUEST
+from twocvm_verifier.service.requests import parse_nonce, parse_request
 from twocvm_verifier.snp.certtable import parse_cert_table
 from twocvm_verifier.snp.crl import parse_crl
 from twocvm_verifier.snp.launch import parse_launch_prefix
@@ -117,6 +120,9 @@ TARGETS: Final[dict[str, Target]] = {
     "receipt_file.parse_receipt_file": Target(
         parse=receipt_file.parse_receipt_file, write=receipt_file.ReceiptFile.encode
     ),
+    "service.evidence_forms.parse_presented": Target(parse=_json(parse_presented)),
+    "service.requests.parse_nonce": Target(parse=_text(parse_nonce)),
+    "service.requests.parse_request": Target(parse=partial(parse_request, media_type=SERVICE_REQUEST)),
     "snp.certtable.parse_cert_table": Target(parse=parse_cert_table),
     "snp.crl.parse_crl": Target(parse=parse_crl, write=lambda crl: crl.raw),
     "snp.launch.parse_launch_prefix": Target(
@@ -145,6 +151,7 @@ TARGETS: Final[dict[str, Target]] = {
 }
 # Parsers of parts, which only ever see what their whole was read into.
 INNER: Final = {
+    "service.evidence_forms.parse_evidence": "evidence.parse_json",
     "snp.der.parse_signed": "snp.vek.parse_vek",
     "manifest.bodies.parse_body": "manifest.statements.parse_statement_file Go",
     "manifest.statements.parse_statement": "manifest.statements.parse_statement_file Go",

@@ -13,6 +13,8 @@ from tests.support.manifests import World
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, appraise_guest, simulated_roots
 from twocvm_verifier.appraisal import appraise_examination
+from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
+from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import AppraisalError, BindingError, NotFoundError, UnsupportedError
 from twocvm_verifier.manifest.platform import BitDemand, Ledger, Mitigations, Platform
 from twocvm_verifier.policy import AbiVersion, FirmwareVersion, RequiredLevels
@@ -557,7 +559,10 @@ def test_specification_lists_every_check():
     naming = replace(POLICY, closed_advisories=("badram",))
     examination = SnpVerifier(roots=MILAN.roots()).examine(MILAN.report(), vek=MILAN.vcek(), at=AT)
     agreed = appraise_examination(examination, policy=POLICY, at=AT, simulated=False, manifest=World().manifest)
-    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), agreed):
+    claims = cert_claims(spki_sha256=bytes(32), manifest=bytes(32), log=LogPosition(head=bytes(32), events=0))
+    asked = Bindings(report_data=bytes(64), claims=claims, nonce=bytes(32))
+    bound = with_bindings(agreed, examination.report, asked)
+    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound):
         for check in appraisal.checks:
             name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)
             name = re.sub(rf"^(policy|manifest\.platform)(?=\.(?!{OF_ONE_AUTHOR}))", "*", name)

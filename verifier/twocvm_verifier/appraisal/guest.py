@@ -65,7 +65,7 @@ def appraise_guest(
         check_revocation(verified, policy.max_crl_age_seconds, at=at, for_release=True),
         *check_demands(demands_of_policy(policy), verified),
         *check_agreement(platform, verified),
-        _report_data(verified.report, report_data),
+        check_report_data(verified.report, report_data),
         check_host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
     return conclude(
@@ -79,7 +79,8 @@ def appraise_guest(
     )
 
 
-def _report_data(report: Report, expected: bytes) -> Check:
+def check_report_data(report: Report, expected: bytes) -> Check:
+    """Return whether the report is bound to what the caller rebuilt (64 bytes)."""
     return judged(
         "binding.report_data",
         "REPORT_DATA_MISMATCH",

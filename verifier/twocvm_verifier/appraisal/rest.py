@@ -34,13 +34,16 @@ class Shipped:
 SHIPPED: Final = Shipped()
 
 
-def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appraisal:
+def appraise(
+    verified: VerifiedReport, *, policy: Policy, at: datetime, manifest: Manifest | None = None
+) -> Appraisal:
     """Judge what an authentic report says by `policy`.
 
     Args:
         verified: From `SnpVerifier.verify`; nothing else is accepted.
         policy: What the caller accepts; `Policy.builtin()` names the default.
         at: The time of the judgement (aware, UTC); the chain must be valid then too.
+        manifest: As `appraise_examination`.
 
     Returns:
         The appraisal; it has no truth value, so ask `.require()`.
@@ -48,7 +51,7 @@ def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime) -> Appra
     Raises:
         TypeError: `verified` is not a verified report.
     """
-    return _appraise(verified, policy=policy, at=at, advisories=shipped_advisories(), manifest=None)
+    return _appraise(verified, policy=policy, at=at, advisories=shipped_advisories(), manifest=manifest)
 
 
 def appraise_examination(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from . import clients, connection, evidence, filters, manifest, runtime, session
+from . import clients, connection, evidence, filters, manifest, runtime, service, session
 from .table import Code
 
 __all__ = ["CODES", "GROUPS", "Code", "merged"]
@@ -27,6 +27,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "A participant's own machine": clients.CODES,
         "Components and runtime": runtime.CODES,
         "Filters": filters.CODES,
+        "The verifier as a service": service.CODES,
     }
 )
 

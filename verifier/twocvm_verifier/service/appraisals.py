@@ -1,0 +1,179 @@
+"""One request judged: what it leaves out is found, the judgement is the same as everywhere, and nothing is signed here.
+
+Rules, in order:
+1. The policy is the caller's own, one that the owner holds, or the owner's default; an empty one by value is refused.
+2. A certificate that did not come along is looked for in the store and at its sources, and so is a revocation list.
+3. What is not authentic is asked every rule, so that all that is wrong is seen.
+4. With a manifest and the 64 bytes that the caller rebuilt it is judged as before a release, else as evidence at rest.
+5. Claims and a challenge that came along are asked in any case.
+6. What nobody can judge now is an error, never a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from twocvm_verifier.appraisal import appraise, appraise_examination, appraise_guest
+from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
+from twocvm_verifier.clock import Clock
+from twocvm_verifier.collateral import Collateral, CrlName
+from twocvm_verifier.errors import CollateralError, VerificationError
+from twocvm_verifier.manifest.model import Manifest
+from twocvm_verifier.policy import Policy, decides_nothing
+from twocvm_verifier.result import Appraisal, Verdict
+from twocvm_verifier.snp.report import Report, parse_report
+from twocvm_verifier.snp.vek import Vek, parse_vek
+from twocvm_verifier.snp.verify import VerifiedReport
+from twocvm_verifier.verifier import SnpVerifier
+
+from .evidence_forms import Presented
+from .problems import ServiceError
+from .requests import AppraisalRequest, AskedPolicy, OwnPolicy, PolicyDigest
+
+# A revocation list that is at hand is used until it ends; policies say what is too old.
+_ANY_AGE_SECONDS = 3650.0 * 86_400.0
+
+
+class Purpose(StrEnum):
+    """How strictly evidence was judged."""
+
+    RELEASE = "release"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a request came to; its verdict is affirming, warning or contraindicated.
+
+    Attributes:
+        appraisal: The judgement.
+        manifest: The manifest that it was judged by, where one was given.
+        spki_sha256: Of the guest's TLS key (32 bytes), where REPORT_DATA binds it.
+        owners_policy: Whether the policy is one that the service's owner holds.
+        purpose: How strictly it was judged.
+    """
+
+    appraisal: Appraisal
+    manifest: Manifest | None = field(repr=False)
+    spki_sha256: bytes | None
+    owners_policy: bool
+    purpose: Purpose
+
+
+class Appraiser:
+    """Judges requests. May be shared between threads; a call may wait for sources of collateral.
+
+    Args:
+        verifier: Holds the trust anchors and the cache.
+        collateral: Where certificates and revocation lists are found.
+        default: The policy for requests that name none.
+        policies: Further policies of the owner's, to be named by their digests.
+        clock: Says what time it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        verifier: SnpVerifier,
+        collateral: Collateral,
+        default: Policy,
+        policies: tuple[Policy, ...],
+        clock: Clock,
+    ) -> None:
+        self.verifier = verifier
+        self.clock = clock
+        self.default = default
+        self._collateral = collateral
+        self._policies: Mapping[bytes, Policy] = {policy.sha256: policy for policy in (default, *policies)}
+
+    def appraise(self, request: AppraisalRequest) -> Outcome:
+        """Judge one request, now.
+
+        Raises:
+            MalformedError: A part of it is not what it claims to be.
+            ServiceError: POLICY_UNKNOWN or POLICY_EMPTY.
+            UnsupportedError: This version cannot do what a manifest demands.
+            CollateralError: It cannot be judged now.
+        """
+        at = self.clock.now().replace(microsecond=0)
+        policy = self._policy(request.policy, manifest=request.manifest)
+        report = parse_report(request.evidence.report)
+        vek = self._vek(request.evidence, report, at=at)
+        crl = self._crl(request.evidence, parse_vek(vek).vek, at=at)
+        appraisal, purpose = self._judge(request, vek=vek, crl=crl, policy=policy, at=at)
+        if appraisal.verdict is Verdict.ERROR:
+            appraisal.require()
+        claims = request.evidence.claims
+        bound = appraisal.authentic and claims is not None and not _failed(appraisal, "binding.claims")
+        return Outcome(
+            appraisal=appraisal,
+            manifest=request.manifest,
+            spki_sha256=claims.spki_sha256 if claims is not None and bound else None,
+            owners_policy=policy.sha256 in self._policies,
+            purpose=purpose,
+        )
+
+    def _policy(self, asked: AskedPolicy, *, manifest: Manifest | None) -> Policy:
+        if isinstance(asked, OwnPolicy):
+            return self.default
+        if isinstance(asked, PolicyDigest):
+            held = self._policies.get(asked.sha256)
+            if held is None:
+                raise ServiceError("POLICY_UNKNOWN", "policy: none of this digest is held")
+            return held
+        # A manifest names the guests that are meant; without one the policy has to.
+        if manifest is None and decides_nothing(asked) and asked.sha256 not in self._policies:
+            raise ServiceError("POLICY_EMPTY", "policy: got no reference value, want one, or a reason for having none")
+        return asked
+
+    def _vek(self, evidence: Presented, report: Report, *, at: datetime) -> bytes:
+        return self._collateral.vek_of(report, at=at).der if evidence.vek is None else evidence.vek
+
+    def _crl(self, evidence: Presented, vek: Vek, *, at: datetime) -> bytes | None:
+        if evidence.crl is not None or vek.simulated:
+            return evidence.crl
+        name = CrlName(product=vek.product, kind=vek.kind)
+        with suppress(CollateralError):
+            return self._collateral.crl(name, at=at, max_age_seconds=_ANY_AGE_SECONDS).der
+        return None
+
+    def _judge(
+        self, request: AppraisalRequest, *, vek: bytes, crl: bytes | None, policy: Policy, at: datetime
+    ) -> tuple[Appraisal, Purpose]:
+        evidence, manifest, expected = request.evidence, request.manifest, request.expected_report_data
+        purpose = Purpose.REST if manifest is None or expected is None else Purpose.RELEASE
+        try:
+            verified = self.verifier.verify(evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl)
+        except VerificationError:
+            examination = self.verifier.examine(evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl)
+            simulated = self.verifier.roots.simulated
+            return appraise_examination(
+                examination, policy=policy, at=at, simulated=simulated, manifest=manifest
+            ), purpose
+        if manifest is None or expected is None:
+            appraisal = appraise(verified, policy=policy, at=at, manifest=manifest)
+        else:
+            appraisal, expected = _for_release(verified, policy, manifest, expected, at=at), None
+        bindings = Bindings(report_data=expected, claims=evidence.claims, nonce=request.nonce)
+        return with_bindings(appraisal, verified.report, bindings), purpose
+
+
+def _for_release(
+    verified: VerifiedReport, policy: Policy, manifest: Manifest, expected: bytes, *, at: datetime
+) -> Appraisal:
+    return appraise_guest(
+        verified,
+        policy=policy,
+        platform=manifest.platform,
+        manifest_hash=manifest.hash,
+        report_data=expected,
+        at=at,
+    )
+
+
+def _failed(appraisal: Appraisal, identifier: str) -> bool:
+    return any(finding.id == identifier for finding in appraisal.findings)

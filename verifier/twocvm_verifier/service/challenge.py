@@ -1,0 +1,151 @@
+"""Project Veraison's challenge-response API: a session is a nonce, and evidence that answers it once.
+
+Spec: docs/spec/challenge.md, 2 and 3.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from twocvm_verifier import strictjson
+from twocvm_verifier.clock import format_time
+from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.strictjson import Json
+
+from .bodies import media_type_of, read_body, require_acceptable
+from .evidence_forms import DOCUMENT
+from .parts import Desk, desk_of
+from .requests import (
+    EVIDENCE_TYPES,
+    MAX_NONCE_BYTES,
+    MAX_REQUEST_BYTES,
+    MIN_NONCE_BYTES,
+    AppraisalRequest,
+    parse_nonce,
+    parse_request,
+)
+from .route import ServiceRoute, json_answer
+from .state.protocol import ChallengeSession, SessionState
+
+SESSION_TYPE: Final = "application/vnd.veraison.challenge-response-session+json"
+DISCOVERY_TYPE: Final = "application/vnd.veraison.discovery+json"
+NEW_SESSION: Final = "/challenge-response/v1/newSession"
+SESSION_SECONDS: Final = 150
+DEFAULT_NONCE_BYTES: Final = 32
+_SIZE: Final = re.compile(r"[0-9]{1,2}", re.ASCII)
+_UUID_BYTES: Final = 16
+
+routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+
+
+@routes.post(NEW_SESSION)
+async def new_session(request: Request) -> Response:
+    """Make a challenge, or take the caller's."""
+    require_acceptable(request, SESSION_TYPE)
+    desk = desk_of(request)
+    session = ChallengeSession(
+        identifier=str(uuid.UUID(bytes=desk.parts.random_bytes(_UUID_BYTES), version=4)),
+        nonce=_nonce(request, desk),
+        expires_at=desk.parts.clock.now() + timedelta(seconds=SESSION_SECONDS),
+        state=SessionState.WAITING,
+    )
+    desk.parts.sessions.create(session)
+    answer = _answer(session, status=201)
+    # Relative, as Veraison's: whatever stands in front of this service, and whatever it is called there.
+    answer.headers["Location"] = f"session/{session.identifier}"
+    return answer
+
+
+@routes.get("/challenge-response/v1/session/{identifier}")
+async def get_session(request: Request) -> Response:
+    """Say where a session is."""
+    require_acceptable(request, SESSION_TYPE)
+    return _answer(desk_of(request).parts.sessions.get(_identifier(request)))
+
+
+@routes.post("/challenge-response/v1/session/{identifier}")
+async def submit_evidence(request: Request) -> Response:
+    """Judge the evidence that answers a challenge."""
+    require_acceptable(request, SESSION_TYPE)
+    desk, identifier = desk_of(request), _identifier(request)
+    media_type = media_type_of(request, EVIDENCE_TYPES)
+    body = await read_body(request, max_bytes=MAX_REQUEST_BYTES)
+    asked = parse_request(body, media_type=media_type)
+    if asked.nonce is not None:
+        raise MalformedError(DOCUMENT, "/nonce", "the session has one already")
+    session = desk.parts.sessions.begin(identifier)
+    complete = await _judge(desk, session, replace(asked, nonce=session.nonce))
+    return _answer(complete, evidence={"type": media_type, "value": base64.b64encode(body).decode("ascii")})
+
+
+@routes.delete("/challenge-response/v1/session/{identifier}")
+async def delete_session(request: Request) -> Response:
+    """Forget a session."""
+    desk_of(request).parts.sessions.delete(_identifier(request))
+    return Response(status_code=204)
+
+
+@routes.get("/.well-known/veraison/verification")
+async def discovery(request: Request) -> Response:
+    """Say what this service takes, and which key it signs with."""
+    require_acceptable(request, DISCOVERY_TYPE)
+    described: Json = {
+        "ear-verification-key": dict(desk_of(request).parts.keys.current.public_jwk),
+        "media-types": list(EVIDENCE_TYPES),
+        "version": "1",
+        "service-state": "READY",
+        "api-endpoints": {"newChallengeResponseSession": NEW_SESSION},
+    }
+    return json_answer(described, media_type=DISCOVERY_TYPE)
+
+
+async def _judge(desk: Desk, session: ChallengeSession, asked: AppraisalRequest) -> ChallengeSession:
+    # Whatever happens below, also that the caller goes away: the nonce was good once.
+    ended = replace(session, state=SessionState.FAILED)
+    try:
+        answer = await desk.answer(asked)
+        ended = replace(session, state=SessionState.COMPLETE, result=answer.token)
+    finally:
+        desk.parts.sessions.finish(ended)
+    return ended
+
+
+def _answer(session: ChallengeSession, *, status: int = 200, evidence: Json | None = None) -> Response:
+    described: dict[str, Json] = {
+        "nonce": strictjson.base64url(session.nonce),
+        "expiry": format_time(session.expires_at),
+        "accept": list(EVIDENCE_TYPES),
+        "status": str(session.state),
+    }
+    if evidence is not None:
+        described["evidence"] = evidence
+    if session.result:
+        described["result"] = session.result
+    return json_answer(described, media_type=SESSION_TYPE, status=status)
+
+
+def _nonce(request: Request, desk: Desk) -> bytes:
+    match request.query_params.multi_items():
+        case []:
+            return desk.parts.random_bytes(DEFAULT_NONCE_BYTES)
+        case [("nonce", text)]:
+            return parse_nonce(text)
+        case [("nonceSize", text)] if _SIZE.fullmatch(text) and MIN_NONCE_BYTES <= int(text) <= MAX_NONCE_BYTES:
+            return desk.parts.random_bytes(int(text))
+        case _:
+            raise MalformedError(DOCUMENT, "query", "want one nonce, or one nonceSize from 8 to 64")
+
+
+def _identifier(request: Request) -> str:
+    text = str(request.path_params["identifier"])
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise MalformedError(DOCUMENT, "path", "not the id of a session") from error

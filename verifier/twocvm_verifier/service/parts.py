@@ -1,0 +1,112 @@
+"""What the service is put together from, and the one way from a request to a token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from fastapi import Request
+
+from twocvm_verifier.clock import Clock
+
+from .appraisals import Appraiser, Outcome
+from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
+from .problems import ServiceError
+from .requests import AppraisalRequest
+from .state.protocol import Sessions
+from .tokens import KeyRing
+
+# OpenSSL works outside the interpreter's lock, and KDS is slow: more threads than cores are of use, and not many more.
+THREADS: Final = 8
+MAX_WAITING: Final = 64
+_TOKEN_ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything that the routes share.
+
+    Attributes:
+        appraiser: Judges.
+        keys: Sign.
+        sessions: Where challenges are kept.
+        issuer: The service's own URL, without a slash at its end.
+        federations: Audiences that tokens are issued for only under the conditions of docs/spec/ear.md, 1.
+        clock: Says what time it is.
+        random_bytes: Gives as many random bytes as it is asked for.
+    """
+
+    appraiser: Appraiser
+    keys: KeyRing
+    sessions: Sessions
+    issuer: str
+    federations: frozenset[str]
+    clock: Clock
+    random_bytes: Callable[[int], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A judgement, and the token that tells it.
+
+    Attributes:
+        outcome: What was judged.
+        token: Signed; empty where its audience is not to be told.
+    """
+
+    outcome: Outcome
+    token: str = field(repr=False)
+
+
+class Desk:
+    """Judges what is asked, in a few threads, and refuses what would have to wait behind too many."""
+
+    def __init__(self, parts: Parts, *, max_waiting: int = MAX_WAITING) -> None:
+        self.parts = parts
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="appraisal")
+        self._free = max_waiting
+
+    async def answer(self, asked: AppraisalRequest) -> Answer:
+        """Judge one request and sign what comes out.
+
+        Raises:
+            ServiceError: AUDIENCE_UNKNOWN or SERVICE_BUSY.
+            TwoCvmError: As `Appraiser.appraise`.
+        """
+        audience = asked.audience or DEFAULT_AUDIENCE
+        if audience != DEFAULT_AUDIENCE and audience not in self.parts.federations:
+            raise ServiceError("AUDIENCE_UNKNOWN", "audience: is not one of the owner's list")
+        if not self._free:
+            raise ServiceError("SERVICE_BUSY", "appraisals: too many are waiting")
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._judge, asked, audience)
+        finally:
+            self._free += 1
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
+        parts = self.parts
+        outcome = parts.appraiser.appraise(asked)
+        if not token_allowed(outcome, audience=audience):
+            return Answer(outcome=outcome, token="")
+        claims = ear_claims(
+            outcome,
+            issuer=parts.issuer,
+            audience=audience,
+            nonce=asked.nonce,
+            token_id=parts.random_bytes(_TOKEN_ID_BYTES),
+            now=parts.clock.now(),
+        )
+        return Answer(outcome=outcome, token=parts.keys.token(claims))
+
+
+def desk_of(request: Request) -> Desk:
+    """Return the desk of the application that a request came to."""
+    return cast(Desk, request.app.state.desk)

@@ -1,0 +1,64 @@
+"""What the service answers where it gives no verdict: a problem that names its code and repeats nothing of the request.
+
+Spec: RFC 9457; docs/spec/challenge.md, 4.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+from typing import Final
+
+from fastapi import Response
+
+from twocvm_verifier import strictjson
+from twocvm_verifier.codes import CODES, service
+from twocvm_verifier.errors import CollateralError, FetchError, MalformedError, TwoCvmError, UnsupportedError
+from twocvm_verifier.strictjson import Json
+
+MEDIA_TYPE: Final = "application/problem+json"
+# Where no source said how long: as long as a failure to find collateral is remembered.
+RETRY_AFTER_SECONDS: Final = 10
+
+
+class ServiceError(TwoCvmError):
+    """The service does not do what was asked, whatever the evidence is."""
+
+
+def problem(error: TwoCvmError) -> Response:
+    """Return the answer for a refusal.
+
+    Its text is that of the code table alone: what was sent may be a secret, and `str(error)` may quote it.
+    """
+    if isinstance(error, CollateralError):
+        return _answer(error.code, 503, retry_after_seconds=_patience(error))
+    if isinstance(error, UnsupportedError) or error.code == "POLICY_EMPTY":
+        return _answer(error.code, 422)
+    if error.code in service.CODES or isinstance(error, MalformedError):
+        status = CODES[error.code].http_status
+        return _answer(error.code, status, retry_after_seconds=1 if status == 503 else 0)
+    return internal_problem()
+
+
+def internal_problem() -> Response:
+    """Return the answer for an error of our own, about which nobody outside learns anything."""
+    return _answer("SERVICE_INTERNAL", 500)
+
+
+def _answer(code: str, status: int, *, retry_after_seconds: int = 0) -> Response:
+    body: Json = {
+        "type": f"urn:2cvm:code:{code.lower()}",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": CODES[code].meaning,
+    }
+    headers = {"Cache-Control": "no-store"}
+    if retry_after_seconds:
+        headers["Retry-After"] = str(retry_after_seconds)
+    return Response(strictjson.canonical(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _patience(error: CollateralError) -> int:
+    said = error.retry_after_seconds if isinstance(error, FetchError) else 0.0
+    return max(RETRY_AFTER_SECONDS, math.ceil(said))

@@ -1,0 +1,132 @@
+"""What somebody asks of the service: evidence, and what it is to be judged by.
+
+Spec: docs/spec/challenge.md, 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from twocvm_verifier import strictjson
+from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.jsonfields import Fields
+from twocvm_verifier.manifest.model import Manifest
+from twocvm_verifier.manifest.parse import parse_manifest
+from twocvm_verifier.policy import Policy, policy_of_document
+
+from .evidence_forms import BARE, DOCUMENT, Presented, parse_evidence, parse_presented
+
+MEDIA_TYPE: Final = "application/vnd.2cvm.appraise+json"
+# A manifest and a policy of their greatest sizes, and the rest.
+MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
+MIN_NONCE_BYTES: Final = 8
+MAX_NONCE_BYTES: Final = 64
+EVIDENCE_TYPES: Final = (*BARE, MEDIA_TYPE)
+_OPTIONAL: Final = frozenset({"manifest", "policy", "expected_report_data", "nonce", "audience"})
+_REPORT_DATA: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
+_MAX_AUDIENCE_CHARACTERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPolicy:
+    """The policy that the service's owner has set, which is used where a request names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDigest:
+    """A policy that the service should have, by the 32 bytes of its digest."""
+
+    sha256: bytes
+
+
+AskedPolicy: TypeAlias = Policy | PolicyDigest | OwnPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppraisalRequest:
+    """One request, read and not yet judged.
+
+    Attributes:
+        evidence: What is judged.
+        manifest: The manifest that the guest should be under, where the caller said.
+        policy: By which policy.
+        expected_report_data: The 64 bytes that the caller rebuilt, where it did.
+        nonce: The challenge that the evidence should answer (8 to 64 bytes), where there is one.
+        audience: For whom the token is; empty where the caller did not say.
+    """
+
+    evidence: Presented
+    manifest: Manifest | None
+    policy: AskedPolicy
+    expected_report_data: bytes | None
+    nonce: bytes | None
+    audience: str
+
+
+def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
+    """Return what a body asks.
+
+    Args:
+        body: At most `MAX_REQUEST_BYTES`.
+        media_type: One of `EVIDENCE_TYPES`, or `application/json`, which is read as `MEDIA_TYPE`.
+
+    Raises:
+        MalformedError: The body is not what its media type says; so is a policy or a manifest in it.
+    """
+    if media_type in BARE:
+        return AppraisalRequest(
+            evidence=parse_evidence(body, media_type=media_type),
+            manifest=None,
+            policy=OwnPolicy(),
+            expected_report_data=None,
+            nonce=None,
+            audience="",
+        )
+    value = strictjson.parse(body, document=DOCUMENT, max_bytes=MAX_REQUEST_BYTES)
+    members = Fields(value, document=DOCUMENT, pointer="", required=frozenset({"evidence"}), optional=_OPTIONAL)
+    return AppraisalRequest(
+        evidence=parse_presented(members.json("evidence")),
+        manifest=parse_manifest(strictjson.canonical(members.json("manifest"))) if "manifest" in members else None,
+        policy=_policy(members) if "policy" in members else OwnPolicy(),
+        expected_report_data=_report_data(members) if "expected_report_data" in members else None,
+        nonce=parse_nonce(members.text("nonce")) if "nonce" in members else None,
+        audience=_audience(members) if "audience" in members else "",
+    )
+
+
+def parse_nonce(text: str) -> bytes:
+    """Return the challenge that base64url writes, with padding or without.
+
+    Raises:
+        MalformedError: It does not, or has fewer than 8 or more than 64 bytes.
+    """
+    try:
+        # Clients of Veraison's pad, or not, by their age.
+        nonce = strictjson.parse_base64url(text.removesuffix("=").removesuffix("="))
+    except ValueError as error:
+        raise MalformedError(DOCUMENT, "nonce", str(error)) from error
+    if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:
+        raise MalformedError(DOCUMENT, "nonce", f"got {len(nonce)} bytes, want 8 to 64")
+    return nonce
+
+
+def _policy(members: Fields) -> AskedPolicy:
+    value = members.json("policy")
+    return policy_of_document(value) if isinstance(value, Mapping) else PolicyDigest(sha256=members.hash("policy"))
+
+
+def _report_data(members: Fields) -> bytes:
+    text = members.text("expected_report_data")
+    if not _REPORT_DATA.fullmatch(text):
+        raise MalformedError(DOCUMENT, "/expected_report_data", "not 128 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+def _audience(members: Fields) -> str:
+    text = members.text("audience")
+    if not 0 < len(text) <= _MAX_AUDIENCE_CHARACTERS:
+        raise MalformedError(DOCUMENT, "/audience", f"not 1 to {_MAX_AUDIENCE_CHARACTERS} characters")
+    return text
