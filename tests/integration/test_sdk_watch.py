@@ -9,7 +9,7 @@ import pytest
 from tests.support.chaos import Wire
 from tests.support.guest import LiveGuest, ScriptedWorkers
 from tests.support.manifests import World
-from tests.support.sides import Side, release_all, sides
+from tests.support.sides import Side, release_all, sides, together
 from tests.support.tampering import LyingGuest
 
 from twocvm_sdk import Session
@@ -133,6 +133,27 @@ def test_a_withdrawal_that_nobody_can_hear_still_counts_here(
     with side.connect() as again:
         again.withdraw()
     assert guest.state == "withdrawn"
+
+
+def test_a_withdrawal_by_another_process_stops_a_release_under_way(guest: LyingGuest, tmp_path: Path) -> None:
+    """A host that keeps a withdrawal from the guest gets nothing from a release that began before it."""
+    everybody = sides(guest, tmp_path)
+    side = everybody["hospital-a"]
+
+    def release() -> None:
+        with side.connect() as session, pytest.raises(ReleaseError) as refused:
+            session.release(side.files, wait_seconds=20)
+        assert refused.value.code == "GO_WITHDRAWN"
+
+    with together(release):
+        _wait(lambda: guest.count("POST /v1/join"))
+        guest.refusals["/v1/withdraw"] = (500, "text/plain", b"")
+        with side.connect() as another, pytest.raises(FetchError):
+            another.withdraw()
+        for name in ("hospital-b", "analytics"):
+            with everybody[name].connect() as session:
+                session.join(everybody[name].files)
+    assert not any(request.startswith("PUT /v1/artifacts/") for request in guest.requests)
 
 
 def test_who_only_wants_to_be_told_withdraws_nothing(
