@@ -7,7 +7,7 @@ Decides when something may be signed and when something may leave. Rules, in ord
 3. no go and no release once the log has a run, a withdrawal or an end;
 4. a go is in the ledger before it is signed, and a second one for the manifest needs `again`;
 5. nothing leaves before the roster is complete, verified, in the log, and bound by a proof that was asked for later;
-6. before each item, a proof that is older than a minute is asked for again, and so are rules 2 and 3 and the ledger, for
+6. before each item, a proof that is older than a minute is asked for again, and so are rules 2 and 3, and the ledger:
    another process may have withdrawn from a guest that never heard of it;
 7. after a fresh proof that failed (`watch`) nothing more leaves, not even the rest of an item.
 
