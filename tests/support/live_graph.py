@@ -16,7 +16,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -134,7 +134,9 @@ class _WatchedWorker:
 
     def _look(self) -> None:
         held = [Path(f"/proc/{self._process}/root/out/{port}/data") for port in self._seen.job.outputs]
-        processes.wait_until(lambda: all(path.exists() and path.read_bytes()[:1] == _HELD for path in held))
+        processes.wait_until(
+            lambda: all(path.exists() and path.read_bytes()[:1] == _HELD for path in held), seconds=18.0
+        )
         self._seen.running = sight(self._process)
         for path in held:
             with path.open("r+b", buffering=0) as file:
@@ -247,7 +249,13 @@ def _sha256(seen: Seen, descriptor: int) -> bytes:
 
 
 def sight(process: int) -> Sight:
-    """Look at a process through the kernel."""
+    """Look at a process through the kernel; again, if it closed a descriptor meanwhile, as it does once when ready."""
+    with suppress(FileNotFoundError):
+        return _sight(process)
+    return _sight(process)
+
+
+def _sight(process: int) -> Sight:
     root = Path(f"/proc/{process}/root")
     lines = [line.split() for line in Path(f"/proc/{process}/mountinfo").read_text().splitlines()]
     inputs = [path for path in (root / "in").rglob("*") if not path.is_dir()]

@@ -4,7 +4,7 @@ An arrow that skips layers gets a place of its own in each of them, as if it wer
 put in the order of what they are joined to, then as near to its height as their order allows.
 
 >>> spread([10.0, 10.0], [20.0, 20.0], gap=4.0)
-[-2.0, 22.0]
+[-12.0, 12.0]
 """
 
 from __future__ import annotations
