@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 import pytest
 from tests.support import processes
 from tests.support.actor import isolation, item
-from tests.support.filters import MAX_BYTES, in_worker, kind_of, left
+from tests.support.filters import MAX_BYTES, code, in_worker, kind_of, left
 from tests.support.guest import Client, LiveGuest, ScriptedWorkers, code_of
 from tests.support.manifests import Document, World, builtin, noise
 from tests.support.memory_files import MemoryFiles
@@ -42,6 +42,14 @@ def test_spelling_carries_nothing() -> None:
     steps = kind_of("rounding", format="csv", columns=["n"], step="0.5")
     spelled = [b"n\n1.5\n", b"n\n1.50\n", b"n\n15e-1\n", b"n\n1.4999999\n", b"n\n0.15E1\n"]
     assert {left(steps, output) for output in spelled} == {b"n\n1.5\n"}
+
+
+@pytest.mark.parametrize("end", [end for end in map(chr, range(1 << 16)) if len(f"a{end}b".splitlines()) > 1])
+def test_a_record_is_one_line_to_every_reader(end: str) -> None:
+    """Nothing that any reader takes for the end of a line hides a record within a field from a count of records."""
+    rows = kind_of("max_rows", format="csv", max_rows=1)
+    hidden = (f"n,x\n1,a{end}2\n", f'n,x\n1,"a{end}2"\n')
+    assert {code(rows, output.encode()) for output in hidden} == {"FILTER_MALFORMED"}
 
 
 def test_lengths_carry_no_more_than_the_sizes() -> None:

@@ -19,7 +19,8 @@ from .refusal import Refused, Stream
 
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 1024
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+# Controls, and what some readers take for the end of a line besides.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _FIELD: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)')
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
