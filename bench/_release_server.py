@@ -94,7 +94,14 @@ def serve(kind: str, folder: Path, size_bytes: int) -> None:
         return
 
     async def as_owner(scope, receive, send) -> None:
-        await app({**scope, "extensions": {"twocvm": peer}}, receive, send)
+        async def pour(sink) -> None:
+            more = True
+            while more:
+                message = await receive()
+                sink(memoryview(message["body"]))
+                more = message["more_body"]
+
+        await app({**scope, "extensions": {"twocvm": peer, "twocvm.pour": pour}}, receive, send)
 
     serve_own(as_owner, folder)
 

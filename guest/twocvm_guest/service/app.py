@@ -5,7 +5,7 @@ connection that was made to it, and a TLS key that the manifest has for a partic
 whatever the request says. A route names its caller in its signature, and there is no other way to the session.
 
 Blocking work leaves the event loop: the platform's on the broker's thread, the inspection of components on two,
-everything else on a few. Bytes of items pass through it in the chunks in which they come.
+everything else on a few. Bytes of items pass through it as they come.
 
 Spec: docs/spec/session.md, 3.
 """
@@ -23,14 +23,11 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import Message
 
 from twocvm_guest.agent import AttestationAgent
 from twocvm_guest.agreement import MAX_PROPOSAL_BYTES
 from twocvm_guest.locked import LockedGuest
 from twocvm_guest.runtime.items import Item
-from twocvm_guest.upload import Upload
 from twocvm_verifier import evidence
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import MalformedError
@@ -38,7 +35,7 @@ from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdra
 
 from .answers import BYTES, answer, answer_bytes, content_digest, problem
 from .pace import LockTurn, Pace
-from .requests import parse_nonce, parse_offer, peer_of, read_body, read_json
+from .requests import parse_nonce, parse_offer, peer_of, pour_body, read_body, read_json
 from .route import GuestRoute, PlainRoute
 
 _T = TypeVar("_T")
@@ -178,8 +175,7 @@ async def release(name: str, request: Request, caller: TheCaller, service: TheSe
     """Take an item of the caller's; a broken upload leaves nothing."""
     upload = caller.guest.begin_item(parse_offer(request, name), caller=caller.name)
     try:
-        while _take(await request.receive(), upload):
-            pass
+        await pour_body(request, upload.write)
         await _on(service.admission if upload.is_component else service.work, upload.finish)
     finally:
         upload.close()
@@ -247,15 +243,6 @@ def build_app(agent: AttestationAgent, *, clock: Clock) -> FastAPI:
 
 async def _on(executor: Executor, work: Callable[[], _T]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(executor, work)
-
-
-def _take(message: Message, upload: Upload) -> bool:
-    # A function of its own, so that nobody holds a piece while the next one is waited for: it may be the last.
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    upload.write(message["body"])
-    more: bool = message["more_body"]
-    return more
 
 
 async def _chunks(item: Item) -> AsyncIterator[bytes]:

@@ -10,14 +10,14 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, cast
 
 from fastapi import Request
 
 from twocvm_guest.session.intake import Offer
-from twocvm_guest.tls import PeerConnection
+from twocvm_guest.tls import PeerConnection, Sink
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import MalformedError, ReleaseError
 from twocvm_verifier.framing import HASH_BYTES
@@ -67,6 +67,20 @@ async def read_body(
                 return await request.body()
     except TimeoutError as error:
         raise MalformedError("request", "", "body: not here in time") from error
+
+
+async def pour_body(request: Request, sink: Sink) -> None:
+    """Hand a request's body to `sink` as it comes, and return at its end.
+
+    Args:
+        request: Of which nothing is read yet.
+        sink: Takes the pieces, each of which is overwritten afterwards.
+
+    Raises:
+        ClientDisconnect: The client is gone.
+        Exception: Whatever `sink` raised.
+    """
+    await cast(Callable[[Sink], Awaitable[None]], request.scope["extensions"]["twocvm.pour"])(sink)
 
 
 async def read_json(request: Request, *, max_bytes: int) -> Json:

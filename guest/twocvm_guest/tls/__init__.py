@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from .connections import Connections
 from .identity import PeerConnection, ServerIdentity, build_certificate
+from .pour import Sink
 from .serve import GuestServer, run
 from .watch import Limits
 
-__all__ = ["Connections", "GuestServer", "Limits", "PeerConnection", "ServerIdentity", "build_certificate", "run"]
+__all__ = [
+    "Connections",
+    "GuestServer",
+    "Limits",
+    "PeerConnection",
+    "ServerIdentity",
+    "Sink",
+    "build_certificate",
+    "run",
+]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _IGNORED_ERRORS: Final = frozenset({0, 9, 10, 18, 20, 21})
 # openssl/ssl.h, since 3.0: what was read is overwritten where it was decrypted. The bindings have no name for it.
 _OP_CLEANSE_PLAINTEXT: Final = 1 << 1
+# The same file: the bindings set it.
+_MODE_ENABLE_PARTIAL_WRITE: Final = 1 << 0
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ def server_context(identity: ServerIdentity) -> SSL.Context:
     # OpenSSL still sends tickets. With neither stateless tickets nor a cache behind them they resume nothing.
     context.set_options(SSL.OP_NO_TICKET | _OP_CLEANSE_PLAINTEXT)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # A memory buffer takes whatever is written, so one call encrypts many records.
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
     context.use_privatekey(identity.key)
     context.check_privatekey()

@@ -14,9 +14,6 @@ from OpenSSL import SSL
 # RFC 8446, 5.1 and 5.2: a record holds at most 2**14 bytes, and takes 5 for its header, 1 for its type, 16 for its tag.
 RECORD_BYTES: Final = 1 << 14
 _RECORD_OVERHEAD_BYTES: Final = 22
-# How much plaintext is handed on at once: enough that the work for each piece does not count, little enough to hold
-# for every connection.
-READ_BYTES: Final = 1 << 18
 _WRITE_BYTES: Final = 1 << 18
 # Room for a handshake flight of our own: a certificate with evidence is under 20 KiB.
 _FLIGHT_BYTES: Final = 1 << 15
@@ -50,7 +47,7 @@ class TlsEngine:
         return self._tls
 
     def receive(self, ciphertext: memoryview) -> None:
-        """Take what the peer has sent; `handshake` and `read` work on it."""
+        """Take what the peer has sent; `handshake` and `read_into` work on it."""
         self._tls.bio_write(ciphertext)
 
     def handshake(self) -> bool:
@@ -70,20 +67,18 @@ class TlsEngine:
         # What OpenSSL has to send now are tickets, which nobody needs: they leave with the first answer.
         return True
 
-    def read(self) -> list[bytes]:
-        """Return the plaintext at hand, a record a piece, at most `READ_BYTES` in all; empty where there is none.
+    def read_into(self, room: memoryview) -> int:
+        """Fill `room` with the plaintext at hand, as far as it goes, and return how many bytes that was.
 
         Sets `ended_by_peer` once the peer has said that nothing more will come.
 
         Raises:
-            TlsBroken: A record is not authentic, or an alert has come.
+            TlsBroken: A record is not authentic, or an alert has come; whatever lies in `room` then is no plaintext.
         """
-        pieces: list[bytes] = []
-        room = READ_BYTES
+        filled = 0
         try:
-            while room >= RECORD_BYTES:
-                pieces.append(self._tls.recv(RECORD_BYTES))
-                room -= len(pieces[-1])
+            while filled < len(room):
+                filled += self._tls.recv_into(room[filled:], RECORD_BYTES)
         except SSL.WantReadError:
             # A key update asks for an answer, which lies in the buffer now.
             self._flush(RECORD_BYTES)
@@ -91,7 +86,7 @@ class TlsEngine:
             self.ended_by_peer = True
         except SSL.Error as error:
             raise TlsBroken from error
-        return pieces
+        return filled
 
     def write(self, plaintext: bytes) -> None:
         """Encrypt `plaintext` and send it.

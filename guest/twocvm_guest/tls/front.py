@@ -7,7 +7,7 @@ find the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
     from .identity import PeerConnection
+    from .pour import Sink
 
 EXTENSION: Final = "twocvm"
 """Where `scope["extensions"]` holds the `PeerConnection`."""
+POUR_EXTENSION: Final = "twocvm.pour"
+"""Where it holds what takes a body past ASGI: `GuestHttp.pour`."""
 
 _CLOSE: Final = (b"connection", b"close")
 
@@ -31,6 +34,7 @@ class Front:
     Attributes:
         app: The guest's application.
         peer: What its requests see of the connection.
+        pour: Takes the body of the present request to a sink.
         head_bytes: The most that the head of a request may have.
         began: Told when a request begins.
         is_last: Asked when an answer begins: whether the connection ends with it.
@@ -38,6 +42,7 @@ class Front:
 
     app: ASGI3Application
     peer: PeerConnection
+    pour: Callable[[Sink], Awaitable[None]]
     head_bytes: int
     began: Callable[[], None]
     is_last: Callable[[], bool]
@@ -48,7 +53,7 @@ class Front:
         if scope["type"] != "http" or is_refused(scope, head_bytes=self.head_bytes):
             await _refuse(send)
             return
-        extended: Any = {**scope, "extensions": {EXTENSION: self.peer}}
+        extended: Any = {**scope, "extensions": {EXTENSION: self.peer, POUR_EXTENSION: self.pour}}
 
         async def send_marked(event: ASGISendEvent) -> None:
             if event["type"] == "http.response.start" and self.is_last():

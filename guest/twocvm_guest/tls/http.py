@@ -3,22 +3,30 @@
 A request has a path, HTTP/1.1, at most `Limits.head_bytes` of head, and a body that Content-Length measures. Anything
 else is refused before the application sees it, and ends the connection.
 
+A body comes to the application in messages, or is poured past HTTP (`pour`). Then h11, which was left in the middle of
+that body, is done with once the answer is, and the next request has another.
+
 Spec: docs/spec/ratls.md, 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import h11
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from twocvm_verifier import strictjson
 from twocvm_verifier.codes import CODES
 
+from .pour import Pour, Sink
+
 if TYPE_CHECKING:
-    from uvicorn._types import HTTPScope
+    from uvicorn._types import ASGIReceiveEvent, HTTPScope
+
+READ_BYTES: Final = 1 << 18
+"""How much plaintext is handed on at once: enough that the work for each piece does not count."""
 
 REFUSAL_STATUS: Final = 400
 REFUSAL_BODY: Final = strictjson.canonical(
@@ -43,26 +51,88 @@ _REQUEST_LINE_OVERHEAD_BYTES: Final = len("  HTTP/1.1\r\n\r\n")
 class GuestHttp(H11Protocol):
     """uvicorn's protocol, with our own answer to what is not HTTP, and without a memory of requests."""
 
-    def records_received(self, records: Iterable[bytes]) -> None:
-        """Take plaintext as it was decrypted; joined before, every byte would be copied once more."""
-        self._unset_keepalive_if_required()
-        for record in records:
-            self.conn.receive_data(record)
-        self.handle_events()
+    def __init__(self, **uvicorns: Any) -> None:  # noqa: ANN401 - passed on as it comes
+        super().__init__(**uvicorns)
+        self._head_bytes = cast(int, self.config.h11_max_incomplete_event_size)
+        self._pour: Pour | None = None
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether the next bytes belong to the head of a request."""
+        return self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE
+
+    @property
+    def has_begun_head(self) -> bool:
+        """Whether some of that head is here."""
+        return bool(self.conn.trailing_data[0])
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the client has sent a head, and not all of its body."""
+        return self.conn.their_state is h11.SEND_BODY and not (self._pour and self._pour.remaining_bytes == 0)
+
+    @property
+    def room_bytes(self) -> int:
+        """How much plaintext may be handed on at once."""
+        return READ_BYTES if self._pour is None else min(READ_BYTES, self._pour.room_bytes)
+
+    def plaintext_received(self, plaintext: memoryview) -> None:
+        """Take the next bytes, at most `room_bytes`; they may be overwritten afterwards."""
+        if self._pour is None:
+            self.data_received(bytes(plaintext))
+            return
+        self._pour.take(plaintext)
+        if self._pour.ended.done():
+            # What follows belongs to the next request, or to nobody.
+            self.flow.pause_reading()
+
+    async def pour(self, sink: Sink) -> None:
+        """Hand the body of the present request to `sink` as it comes, and return at its end.
+
+        Once for a request, of whose body nothing was received before.
+
+        Raises:
+            ClientDisconnect: The client is gone.
+            Exception: Whatever `sink` raised; the rest of the body is nobody's then.
+        """
+        # What came together with the head has gone through h11; nobody holds it while more is waited for.
+        remaining_bytes = self._pour_first(await self.cycle.receive(), sink)
+        if remaining_bytes == 0:
+            return
+        self._pour = Pour(sink=sink, remaining_bytes=remaining_bytes, ended=self.loop.create_future())
+        self.flow.resume_reading()
+        try:
+            await self._pour.ended
+        finally:
+            self.flow.pause_reading()
+
+    def _pour_first(self, message: ASGIReceiveEvent, sink: Sink) -> int:
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        body = message["body"]
+        sink(memoryview(body))
+        if not message["more_body"]:
+            return 0
+        return next(int(value) for name, value in self.headers if name == b"content-length") - len(body)
 
     def on_response_complete(self) -> None:
         """Forget the request that has its answer."""
-        if self.conn.their_state is h11.DONE:
+        if not self.is_incomplete:
+            if self._pour is not None:
+                self.conn = h11.Connection(h11.SERVER, self._head_bytes)
             self._forget_request()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application, and forget the request."""
+        if self._pour is not None and not self._pour.ended.done():
+            self._pour.ended.set_exception(ClientDisconnect())
         super().connection_lost(exc)
         self._forget_request()
 
     def _forget_request(self) -> None:
-        # Its headers say of an item what only the item's owner may know. The next request sets all three anew.
+        # Its headers say of an item what only the item's owner may know. The next request sets all of them anew.
+        self._pour = None
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:

@@ -3,7 +3,7 @@
 Reading: the socket's bytes are decrypted as they come, unless HTTP has said that it cannot take more; then neither is
 decrypted nor read from the socket, so that the peer's sending stops. Writing: what the socket does not take yet is
 asyncio's to count, and its `pause_writing` goes straight through to HTTP. So a connection holds a few hundred KiB,
-however long a body is.
+however long a body is. Plaintext is overwritten as soon as HTTP has taken it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-
-import h11
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
 
 from twocvm_verifier.ratls.proof import EXPORTED_BYTES, EXPORTER_LABEL, NONCE_BYTES
 
 from .context import ClientKey, spki_sha256_of
 from .engine import RECORD_BYTES, TlsBroken, TlsEngine
 from .front import Front
+from .http import READ_BYTES
 from .identity import PeerConnection
 from .transport import TlsTransport
 from .watch import Phase, Watch
@@ -30,19 +30,39 @@ if TYPE_CHECKING:
     from .http import GuestHttp
 
 
+_SOCKET_BYTES: Final = 1 << 18
+_ZEROS: Final = memoryview(bytes(READ_BYTES))
+
+
+def _buffer(size_bytes: int) -> memoryview:
+    return memoryview(bytearray(size_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffers:
+    """Where bytes pass through; shared by all links of a loop, for each is done with before a link gives control back.
+
+    Attributes:
+        ciphertext: What the socket is read into.
+        plaintext: What is decrypted into; all zeros between two uses.
+    """
+
+    ciphertext: memoryview = field(default_factory=lambda: _buffer(_SOCKET_BYTES))
+    plaintext: memoryview = field(default_factory=lambda: _buffer(READ_BYTES))
+
+
 class TlsLink(asyncio.BufferedProtocol):
     """The protocol of one accepted socket. On the event loop's thread, but for `retire`.
 
     Args:
         connections: Where the connection is registered while it lives.
-        buffer: What the socket is read into; shared by all links of a loop, for it is empty again before any of them
-            gives control back.
+        buffers: Those of the loop.
         make_http: Makes the HTTP protocol, once the handshake is complete.
     """
 
-    def __init__(self, *, connections: Connections, buffer: bytearray, make_http: Callable[[], GuestHttp]) -> None:
+    def __init__(self, *, connections: Connections, buffers: Buffers, make_http: Callable[[], GuestHttp]) -> None:
         self._connections = connections
-        self._buffer = memoryview(buffer)
+        self._buffers = buffers
         self._make_http = make_http
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -71,13 +91,13 @@ class TlsLink(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's own signature
         """Return where the socket's bytes go."""
-        return self._buffer
+        return self._buffers.ciphertext
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes from the socket."""
         self._received_bytes += nbytes
         if not (self._retired or self.closing):
-            self._engine.receive(self._buffer[:nbytes])
+            self._engine.receive(self._buffers.ciphertext[:nbytes])
             if self.paused:
                 self._raw.pause_reading()
             else:
@@ -188,16 +208,25 @@ class TlsLink(asyncio.BufferedProtocol):
                 return
             http = self._http or self._begin()
             while not (self.paused or self._retired or self.closing):
-                plaintext = self._engine.read()
-                if plaintext:
-                    http.records_received(plaintext)
+                received = self._hand_on(http)
                 if self._engine.ended_by_peer:
                     self.close()
-                elif not plaintext:
+                elif not received:
                     return
         except TlsBroken:
             self.closing = True
             self._linger()
+
+    def _hand_on(self, http: GuestHttp) -> int:
+        room = self._buffers.plaintext[: http.room_bytes]
+        used = len(room)
+        try:
+            used = self._engine.read_into(room)
+            if used:
+                http.plaintext_received(room[:used])
+        finally:
+            room[:used] = _ZEROS[:used]
+        return used
 
     def _begin(self) -> GuestHttp:
         tls = self._engine.connection
@@ -217,6 +246,7 @@ class TlsLink(asyncio.BufferedProtocol):
         http.app = Front(
             app=http.app,
             peer=self.peer,
+            pour=http.pour,
             head_bytes=self._connections.limits.head_bytes,
             began=self._count_request,
             is_last=self._is_last,
@@ -234,7 +264,7 @@ class TlsLink(asyncio.BufferedProtocol):
 
     @property
     def _request_is_incomplete(self) -> bool:
-        return self._http is not None and self._http.conn.their_state is h11.SEND_BODY
+        return self._http is not None and self._http.is_incomplete
 
     def _phase_without_answer(self) -> Phase:
         if self._http is None:
@@ -243,9 +273,8 @@ class TlsLink(asyncio.BufferedProtocol):
             return Phase.WORK
         if self._request_is_incomplete:
             return Phase.BODY
-        http = self._http.conn
-        if http.their_state is h11.IDLE and http.our_state is h11.IDLE:
-            if self._requests == 0 or http.trailing_data[0]:
+        if self._http.is_between_requests:
+            if self._requests == 0 or self._http.has_begun_head:
                 return Phase.HEAD
             return Phase.IDLE if self._connections.knows(self.peer) else Phase.STRANGER_IDLE
         return Phase.WORK

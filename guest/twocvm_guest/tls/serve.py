@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import uvicorn
 
 from .http import GuestHttp
-from .link import TlsLink
+from .link import Buffers, TlsLink
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .connections import Connections
 
 _BACKLOG: Final = 512
-_SOCKET_BUFFER_BYTES: Final = 1 << 18
 _SHUTDOWN_SECONDS: Final = 5
 # uvicorn ticks ten times a second.
 _TICKS_PER_SWEEP: Final = 2
@@ -96,10 +95,10 @@ class _Server(uvicorn.Server):
 
 
 def _configuration(app: ASGI3Application, connections: Connections) -> uvicorn.Config:
-    buffer = bytearray(_SOCKET_BUFFER_BYTES)
+    buffers = Buffers()
 
     def make_link(**uvicorns: Any) -> TlsLink:  # noqa: ANN401 - passed on as it comes
-        return TlsLink(connections=connections, buffer=buffer, make_http=lambda: GuestHttp(**uvicorns))
+        return TlsLink(connections=connections, buffers=buffers, make_http=lambda: GuestHttp(**uvicorns))
 
     return uvicorn.Config(
         app,

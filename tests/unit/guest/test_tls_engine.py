@@ -32,6 +32,11 @@ class Pair:
         except SSL.WantReadError:
             return
 
+    def read(self) -> bytes:
+        """Return what the engine has, up to a size that is no multiple of a record's."""
+        room = bytearray(100_000)
+        return bytes(room[: self.engine.read_into(memoryview(room))])
+
     def connected(self) -> Pair:
         """Complete the handshake."""
         for _ in range(3):
@@ -58,7 +63,7 @@ def test_whatever_is_written_is_read_in_order() -> None:
     while view:
         view = view[pair.client.send(view[: 1 << 17]) :]
         pair.exchange()
-        while plaintext := b"".join(pair.engine.read()):
+        while plaintext := pair.read():
             received += plaintext
     assert received == sent
 
@@ -77,7 +82,7 @@ def test_peers_end_is_seen_and_ours_is_said() -> None:
     pair = Pair().connected()
     pair.client.shutdown()
     pair.exchange()
-    assert (pair.engine.read(), pair.engine.ended_by_peer) == ([], True)
+    assert (pair.read(), pair.engine.ended_by_peer) == (b"", True)
     pair.engine.end()
     pair.exchange()
     with pytest.raises(SSL.ZeroReturnError):
