@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT: what OpenSSL has to say of every guest's leaf.
 _SELF_SIGNED: Final = 18
+# openssl/ssl.h; the bindings set it, and have no name for it.
+_MODE_ENABLE_PARTIAL_WRITE: Final = 1 << 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ def _client_context(identity: TlsIdentity | None, callback: SSL._VerifyCallback)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     context.set_options(SSL.OP_NO_TICKET)
+    # A memory buffer takes whatever is written, so one call encrypts many records.
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if identity is not None:
         context.use_certificate(identity.certificate)
