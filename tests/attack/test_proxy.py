@@ -454,6 +454,7 @@ def test_an_idle_connection_that_the_guest_ended_is_replaced(guest: RunningGuest
         session.trust_env = False
         session.get(proxy.url + "/whoami")
         guest.connections.swap(guest.scene.server_identity(), keep=None)
+        _wait(lambda: len(guest.connections) == 0)
         assert session.get(proxy.url + "/whoami").status_code == 200
     assert len(proxy.connected) == 2
     assert guest.requests == ["GET /whoami", "GET /whoami"]
