@@ -13,7 +13,6 @@ import math
 import socket
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from twocvm_verifier.errors import FetchError, HandshakeError, TwoCvmError
@@ -22,6 +21,7 @@ from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectat
 from .address import Address, parse_address
 from .bound import BoundSession
 from .channel import Randomness, prove_channel
+from .closing import Closing
 from .exchange import Exchanges
 from .handshake import Handshake, TlsIdentity
 from .line import Line
@@ -50,7 +50,7 @@ class Timeouts:
     io_seconds: float = 60.0
 
 
-class AttestedConnection:
+class AttestedConnection(Closing):
     """A verified guest at the other end of one TLS connection. Not for use by several threads at once.
 
     Attributes:
@@ -167,14 +167,6 @@ class AttestedConnection:
     def close(self) -> None:
         """End the connection; a second call does nothing."""
         self.exchanges.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _prove(self, previous: CertificateProof | ChannelProof) -> tuple[ChannelProof, float]:
         # The age of a proof counts from before its nonce has left.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from types import MappingProxyType
+from typing import Final
 
 from twocvm_verifier.appraisal import Verifier
 from twocvm_verifier.clock import Clock, SystemClock
@@ -24,6 +24,7 @@ from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectat
 from twocvm_verifier.snp.revocation import PREFER, CrlUse
 from twocvm_verifier.snp.roots import Roots
 
+from .closing import Closing
 from .connection import AttestedConnection
 from .identity import Identity
 from .instance import Instance
@@ -100,7 +101,7 @@ class Participant:
         return Session(releaser, withdrawer=withdrawer, expectation=expectation)
 
 
-class Session:
+class Session(Closing):
     """One participant's side of a session. Made only by `Participant.connect`.
 
     Outlives its connection: whatever is lost is gone on with, on a new connection to the same instance, which is
@@ -302,14 +303,6 @@ class Session:
         """End the watch and the connection; the session in the guest goes on without them."""
         self._watch.stop()
         self.instance.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _wait(self, seconds: float | None) -> float:
         return float(self.manifest.rules.deadline_seconds) if seconds is None else seconds

@@ -8,11 +8,11 @@ proof is made on it: who needs a fresh one opens another connection, or speaks H
 from __future__ import annotations
 
 import io
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from twocvm_verifier.ratls.proof import EXPORTER_LABEL
 
+from .closing import Closing
 from .line import seconds_of
 from .tlssocket import lost
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _READ_AHEAD_BYTES: Final = 1 << 16
 
 
-class RatlsConnection:
+class RatlsConnection(Closing):
     """A stream of bytes to and from a verified guest. Not for use by several threads at once. Made by `Endpoint`.
 
     Args:
@@ -98,14 +98,6 @@ class RatlsConnection:
     def close(self) -> None:
         """End the connection; a second call does nothing."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _require_open(self) -> None:
         if self.closed:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from twocvm_guest.demo.agreement import write_manifest
+from twocvm_guest.demo.cast import CAST
 from twocvm_guest.main import run
+from twocvm_sdk import Identity
+from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.codes import CODES
+from twocvm_verifier.manifest.explain import explain, lines
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,7 +23,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
 
 def test_the_appraisal_is_as_shown(capsys, monkeypatch):
     """The README's command on genuine evidence prints the lines shown, and ends with the status shown."""
-    [block] = [text for kind, text in BLOCKS if kind == "console" and "appraise" in text]
+    [block] = [text for kind, text in BLOCKS if kind == "console" and "twocvm appraise" in text]
     command, _, shown = block.partition("\n")
     monkeypatch.chdir(ROOT)
     status = run(shlex.split(command)[2:])
@@ -32,11 +37,20 @@ def test_the_appraisal_is_as_shown(capsys, monkeypatch):
 
 def test_the_demo_has_the_steps_shown():
     """Every step of the README's shortened demo has its words in the demo's own source."""
-    [shown] = [text for kind, text in BLOCKS if kind == "text"]
+    [shown] = [text for kind, text in BLOCKS if kind == "text" and "\n12  " in text]
     steps = re.findall(r"^ ?\d+  (.+)$", shown, re.M)
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "guest/twocvm_guest/demo").glob("*.py"))
     assert len(steps) == 12
     assert [step for step in steps if step not in source] == []
+
+
+def test_the_coalition_is_explained_as_shown(tmp_path):
+    """The README's lines of `manifest explain` are what it says of the demo's own manifest."""
+    [shown] = [text for kind, text in BLOCKS if kind == "text" and "manifest explain" in text]
+    identities = {role.name: Identity.new(tmp_path / role.name, role.name) for role in CAST}
+    manifest = write_manifest(ROOT / "examples/demo", identities, measurement=bytes(48), at=SystemClock().now())
+    explained = lines(explain(manifest, me="hospital-b", companions=("analytics",), host=False))
+    assert [line for line in shown.splitlines()[1:] if line not in explained] == []
 
 
 def test_every_exit_status_is_explained():

@@ -16,8 +16,9 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from twocvm_sdk.closing import Closing
 
 UNIX: Final = "unix:"
 _BACKLOG: Final = 64
@@ -28,7 +29,7 @@ _PRIVATE_MASK: Final = 0o177
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Closing):
     """A socket that listens; closes, and removes its file, at the end of a `with`.
 
     Attributes:
@@ -48,14 +49,6 @@ class Listener:
         self.socket.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_listener(text: str) -> Listener:
