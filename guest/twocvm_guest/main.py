@@ -40,6 +40,7 @@ class Entry:
 _VERIFIER: Final = "twocvm_verifier.cli"
 _MANIFEST: Final = "twocvm_verifier.manifest_cli"
 _POLICY: Final = "twocvm_verifier.policy_cli"
+_SERVICE: Final = "twocvm_verifier.service.serve"
 _MEASURE: Final = "twocvm_verifier.measure_cli"
 _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _SDK: Final = "twocvm_sdk.cli"
@@ -78,6 +79,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
     "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),
     "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
+    "verifier": {"serve": Entry(_SERVICE, "service", "Judge evidence for others, over HTTP.")},
     "collateral": {
         "fetch": Entry(_COLLATERAL, "sdk", "Fetch VCEKs and revocation lists into the local store."),
         "list": Entry(_COLLATERAL, "", "List what the store holds."),
