@@ -27,17 +27,41 @@ if TYPE_CHECKING:
     from .participant import Participant, Session
     from .ratls import RatlsConnection
     from .receipts import SessionReceipt
+    from .verifierhttps import Service
+    from .verifierkeys import DiscoveredKeys, PinnedKeys
+    from .verifiers import Quorum, RemoteVerifier, local_verifier
 
-__all__ = ["Endpoint", "Identity", "Output", "Participant", "RatlsConnection", "Session", "SessionReceipt", "lock"]
+__all__ = [
+    "DiscoveredKeys",
+    "Endpoint",
+    "Identity",
+    "Output",
+    "Participant",
+    "PinnedKeys",
+    "Quorum",
+    "RatlsConnection",
+    "RemoteVerifier",
+    "Service",
+    "Session",
+    "SessionReceipt",
+    "local_verifier",
+    "lock",
+]
 
 _HOMES = {
+    "DiscoveredKeys": ".verifierkeys",
     "Endpoint": ".endpoint",
     "Identity": ".identity",
     "Output": ".outputs",
     "Participant": ".participant",
+    "PinnedKeys": ".verifierkeys",
+    "Quorum": ".verifiers",
     "RatlsConnection": ".ratls",
+    "RemoteVerifier": ".verifiers",
+    "Service": ".verifierhttps",
     "Session": ".participant",
     "SessionReceipt": ".receipts",
+    "local_verifier": ".verifiers",
     "lock": ".locking",
 }
 

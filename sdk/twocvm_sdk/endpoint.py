@@ -32,6 +32,7 @@ from .ratls import RatlsConnection
 from .trust import expect
 
 if TYPE_CHECKING:
+    from twocvm_verifier.appraisal import Verifier
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.policy import Policy
     from twocvm_verifier.snp.roots import Roots
@@ -51,6 +52,7 @@ class Endpoint:
         identity: Whose certificate is shown to a guest that was accepted; None shows none.
         roots: Trust anchors; AMD's where none are given.
         crls: Whether revocation is asked about.
+        verifier: Who judges instead of this machine, which then has no `roots` and `crls` to give.
         clock: The machine's own where none is given.
         timeouts: `Timeouts()` where none are given.
 
@@ -68,13 +70,16 @@ class Endpoint:
         identity: Identity | None,
         roots: Roots | None = None,
         crls: CrlUse = PREFER,
+        verifier: Verifier | None = None,
         clock: Clock | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         if identity is not None:
             identity.require_entry(manifest)
         self.url: Final = url.removesuffix("/")
-        self._expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=False)
+        self._expectation = expect(
+            manifest, policy=policy, roots=roots, crls=crls, verifier=verifier, unlocked_ok=False
+        )
         self._identity = None if identity is None else identity.tls
         self._clock = clock or SystemClock()
         self._timeouts = timeouts

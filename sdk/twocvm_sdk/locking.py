@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
+from twocvm_verifier.appraisal import Verifier
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.errors import BindingError, FetchError
 from twocvm_verifier.manifest import Manifest
@@ -37,6 +38,7 @@ def lock(
     identity: Identity,
     roots: Roots | None = None,
     crls: CrlUse = PREFER,
+    verifier: Verifier | None = None,
     clock: Clock | None = None,
 ) -> ChannelProof:
     """Lock the guest at `url`, and return only once it has proved to be locked.
@@ -49,6 +51,7 @@ def lock(
         identity: A participant of the manifest.
         roots: Trust anchors; AMD's where none are given.
         crls: Whether revocation is asked about.
+        verifier: Who judges instead of this machine, which then has no `roots` and `crls` to give.
         clock: The machine's own where none is given.
 
     Returns:
@@ -64,7 +67,7 @@ def lock(
     agreed = verify_consents(sorted(consents, key=lambda consent: consent.body.participant), manifest)
     clock = clock or SystemClock()
 
-    expectation = expect(manifest, policy=policy, roots=roots, crls=crls, unlocked_ok=True)
+    expectation = expect(manifest, policy=policy, roots=roots, crls=crls, verifier=verifier, unlocked_ok=True)
 
     def connect(expected: Expectation) -> AttestedConnection:
         return AttestedConnection.open(

@@ -262,7 +262,7 @@ def test_fault_of_our_own_is_not_taken_for_a_refusal(scene: Scene) -> None:
     class Broken:
         """A verifier with a fault."""
 
-        def verify(self, *arguments: object, **named: object) -> None:
+        def judge(self, *arguments: object, **named: object) -> None:
             """Fail."""
             raise ZeroDivisionError
 

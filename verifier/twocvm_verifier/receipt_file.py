@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from . import framing, strictjson
-from .appraisal import appraise_guest
+from .appraisal import JudgedReport, Question, Verifier
 from .binding import receipt_claims
 from .errors import BindingError, MalformedError
 from .eventlog import Event, VerifiedLog, events_from_json, events_to_json, go_digest, verify_log
@@ -38,9 +38,7 @@ from .strictjson import Json
 
 if TYPE_CHECKING:
     from .policy import Policy
-    from .ratls.proof import ReportVerifier
     from .result import Appraisal
-    from .snp.verify import VerifiedReport
 
 SCHEMA: Final = "twocvm/receipt-file/v1"
 # The receipt, the manifest, the log, and a consent and a go of every participant.
@@ -96,14 +94,14 @@ class VerifiedReceipt:
         body: What it states, every word of it verified.
         manifest: The manifest that was in force.
         log: The guest's whole life.
-        verified: The receipt's own report.
+        verified: The receipt's own report: verified here, or vouched for by another verifier.
         appraisal: Of that report, already required to hold.
     """
 
     body: ReceiptBody
     manifest: Manifest
     log: VerifiedLog
-    verified: VerifiedReport
+    verified: JudgedReport
     appraisal: Appraisal
 
     def require_own(self, *, participant: str, report_id: bytes, guest_spki_sha256: bytes) -> None:
@@ -152,7 +150,7 @@ def parse_receipt_file(raw: bytes) -> ReceiptFile:
 
 
 def verify_receipt_file(
-    raw: bytes, *, manifest: Manifest | bytes, policy: Policy, verifier: ReportVerifier, at: datetime
+    raw: bytes, *, manifest: Manifest | bytes, policy: Policy, verifier: Verifier, at: datetime
 ) -> VerifiedReceipt:
     """Judge a receipt offline, from its file and what the judge brings.
 
@@ -160,7 +158,7 @@ def verify_receipt_file(
         raw: The file.
         manifest: The judge's own manifest, or its hash (32 bytes).
         policy: What the judge accepts.
-        verifier: Holds the judge's trust anchors.
+        verifier: Holds the judge's trust anchors, or asks who does.
         at: When the chain must be valid (aware, UTC).
 
     Returns:
@@ -177,25 +175,25 @@ def verify_receipt_file(
 
 
 def verify_receipt(
-    file: ReceiptFile, *, manifest: Manifest | bytes, policy: Policy, verifier: ReportVerifier, at: datetime
+    file: ReceiptFile, *, manifest: Manifest | bytes, policy: Policy, verifier: Verifier, at: datetime
 ) -> VerifiedReceipt:
     """Judge a receipt with what lies beside it; as `verify_receipt_file`."""
     in_force = _manifest(file, manifest)
     body = verify_receipt_envelope(file.receipt.envelope, spki_der=file.guest_spki_der)
-    evidence = file.receipt.evidence
-    verified = verifier.verify(evidence.report, vek=evidence.vek, at=at, chain=evidence.chain, crl=evidence.crl)
-    appraisal = _appraise(file, body, verified, manifest=in_force, policy=policy, at=at)
+    judged = verifier.judge(_question(file, body, manifest=in_force, policy=policy), at=at)
+    report_id = judged.verified.report.report_id
     consents = verify_consents(file.consents, in_force)
     log = verify_log(
         file.log,
-        report_id=verified.report.report_id,
+        report_id=report_id,
         seen=(body.log,),
         manifest_hash=in_force.hash,
         consents_digest=consents.digest,
     )
-    rebuilt = _rebuilt(file, body, log, manifest=in_force, report_id=verified.report.report_id)
+    rebuilt = _rebuilt(file, body, log, manifest=in_force, report_id=report_id)
     _require_whole(body, rebuilt)
-    return VerifiedReceipt(body=body, manifest=in_force, log=log, verified=verified, appraisal=appraisal.require())
+    appraisal = judged.appraisal.require()
+    return VerifiedReceipt(body=body, manifest=in_force, log=log, verified=judged.verified, appraisal=appraisal)
 
 
 def _manifest(file: ReceiptFile, expected: Manifest | bytes) -> Manifest:
@@ -208,9 +206,7 @@ def _manifest(file: ReceiptFile, expected: Manifest | bytes) -> Manifest:
     return expected if isinstance(expected, Manifest) else parse_manifest(file.manifest)
 
 
-def _appraise(
-    file: ReceiptFile, body: ReceiptBody, verified: VerifiedReport, *, manifest: Manifest, policy: Policy, at: datetime
-) -> Appraisal:
+def _question(file: ReceiptFile, body: ReceiptBody, *, manifest: Manifest, policy: Policy) -> Question:
     claims = receipt_claims(
         spki_sha256=framing.sha256(file.guest_spki_der),
         manifest=manifest.hash,
@@ -218,14 +214,7 @@ def _appraise(
         statement=file.receipt.envelope.statement,
     )
     claims.require_equal(file.receipt.evidence.claims)
-    return appraise_guest(
-        verified,
-        policy=policy,
-        platform=manifest.platform,
-        manifest_hash=manifest.hash,
-        report_data=claims.report_data(),
-        at=at,
-    )
+    return Question(evidence=file.receipt.evidence, report_data=claims.report_data(), manifest=manifest, policy=policy)
 
 
 def _verify_goes(

@@ -1,4 +1,4 @@
-"""The facade for evidence at rest: trust anchors and a cache behind one call.
+"""The facade for evidence: trust anchors and a cache behind one call.
 
 `SnpVerifier.verify` is the door from bytes to `VerifiedReport`; what the report says is for `appraise`. A verified VEK
 is kept under the SHA-256 of its DER, so that the next report of the same chip costs one P-384 verification. The last
@@ -15,6 +15,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
+from .appraisal import Judgement, Question, appraise_guest
 from .clock import require_utc
 from .snp.chain import VerifiedVek, vek_case, verify_vek
 from .snp.examination import Examination, examine_report
@@ -45,6 +46,33 @@ class SnpVerifier:
         self._veks: LRUCache[bytes, VerifiedVek] = LRUCache(maxsize=MAX_CACHED_VEKS)
         self._reports: LRUCache[bytes, VerifiedReport] = LRUCache(maxsize=MAX_KNOWN_REPORTS)
         self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """How this verifier is called among others."""
+        return "this machine"
+
+    def judge(self, question: Question, /, *, at: datetime) -> Judgement:
+        """Judge a guest's evidence here, in full.
+
+        Args:
+            question: The evidence, and what is expected of it.
+            at: When the chain must be valid (aware, UTC).
+
+        Raises:
+            TwoCvmError: As `verify`.
+        """
+        evidence = question.evidence
+        verified = self.verify(evidence.report, vek=evidence.vek, chain=evidence.chain, crl=evidence.crl, at=at)
+        appraisal = appraise_guest(
+            verified,
+            policy=question.policy,
+            platform=question.manifest.platform,
+            manifest_hash=question.manifest.hash,
+            report_data=question.report_data,
+            at=at,
+        )
+        return Judgement(verified=verified, appraisal=appraisal)
 
     def verify(
         self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None

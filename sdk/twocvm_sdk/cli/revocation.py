@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twocvm_verifier.appraisal import JudgedReport
     from twocvm_verifier.collateral import Store
     from twocvm_verifier.snp.revocation import Crls
     from twocvm_verifier.snp.roots import Roots
-    from twocvm_verifier.snp.verify import VerifiedReport
 
 
 def open_store(folder: Path | None, *, roots: Roots | None) -> Store:
@@ -37,15 +37,20 @@ def held_crls(store: Store) -> Crls:
     return Crls(mode=CrlMode.PREFER, held=store.crls())
 
 
-def remember_crl(verified: VerifiedReport, *, store: Store) -> None:
+def remember_crl(verified: JudgedReport, *, store: Store) -> None:
     """Keep the list that counted, where evidence brought it; a simulated platform's is kept nowhere.
+
+    A verifier elsewhere looks after its own lists.
 
     Raises:
         FetchError: STORE_UNWRITABLE.
     """
     from twocvm_verifier.collateral.names import HARDWARE, CrlName
     from twocvm_verifier.snp.revocation import FoundCrl
+    from twocvm_verifier.snp.verify import VerifiedReport
 
+    if not isinstance(verified, VerifiedReport):
+        return
     found, vek = verified.revocation, verified.vek.vek
     if isinstance(found, FoundCrl) and found.source == "evidence" and vek.product in HARDWARE:
         store.put_crl(CrlName(product=vek.product, kind=vek.kind), found.verified.crl.raw)

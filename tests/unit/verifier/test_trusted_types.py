@@ -11,10 +11,16 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = [path for top in ("certs", "verifier", "sdk", "guest") for path in (ROOT / top).rglob("*.py")]
 VERIFIER = "verifier/twocvm_verifier"
 MADE_IN = {
-    "Appraisal": {f"{VERIFIER}/appraisal/conclusion.py", f"{VERIFIER}/appraisal/rest.py"},
+    "Appraisal": {
+        f"{VERIFIER}/appraisal/conclusion.py",
+        f"{VERIFIER}/appraisal/delegated.py",
+        f"{VERIFIER}/appraisal/rest.py",
+    },
     "CertificateProof": {f"{VERIFIER}/ratls/proof.py"},
     "ChannelProof": {f"{VERIFIER}/ratls/proof.py"},
     "Consents": {f"{VERIFIER}/manifest/roster.py"},
+    "DelegatedReport": {f"{VERIFIER}/appraisal/delegated.py"},
+    "Judgement": {f"{VERIFIER}/appraisal/delegated.py", f"{VERIFIER}/verifier.py"},
     "Manifest": {f"{VERIFIER}/manifest/parse.py"},
     "Roots": {f"{VERIFIER}/snp/roots.py"},
     "Roster": {f"{VERIFIER}/manifest/roster.py"},
@@ -23,6 +29,7 @@ MADE_IN = {
     "VerifiedReceipt": {f"{VERIFIER}/receipt_file.py"},
     "VerifiedReport": {f"{VERIFIER}/snp/verify.py"},
     "VerifiedVek": {f"{VERIFIER}/snp/chain.py"},
+    "Word": {"sdk/twocvm_sdk/ear.py"},
 }
 
 

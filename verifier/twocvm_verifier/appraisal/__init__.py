@@ -2,12 +2,22 @@
 
 `appraise` judges evidence at rest by a policy. `appraise_guest` judges a guest that something may be released to: by
 the policy, by the manifest's `platform`, and by the 64 bytes of REPORT_DATA that the caller rebuilt itself. All checks
-run and all are listed; only verified reports come in.
+run and all are listed; only verified reports come in. `Verifier` is whoever judges a guest: this machine, or one
+elsewhere (`delegated`).
 """
 
 from __future__ import annotations
 
 from .guest import appraise_guest
+from .judgement import JudgedReport, Judgement, Question, Verifier
 from .rest import appraise, appraise_examination
 
-__all__ = ["appraise", "appraise_examination", "appraise_guest"]
+__all__ = [
+    "JudgedReport",
+    "Judgement",
+    "Question",
+    "Verifier",
+    "appraise",
+    "appraise_examination",
+    "appraise_guest",
+]

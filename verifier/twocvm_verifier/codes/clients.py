@@ -1,12 +1,13 @@
-"""Codes of the clients on a participant's machine: HTTP libraries, tokens with keys, the proxy."""
+"""Codes of the clients on a participant's machine: HTTP libraries, tokens with keys, the proxy, verifiers elsewhere."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from .table import CANNOT_JUDGE, NOT_AUTHENTIC, NOT_AUTHORISED, UNSUPPORTED, Code, malformed
+from .table import CANNOT_JUDGE, NOT_AUTHENTIC, NOT_AUTHORISED, REFUSED, UNSUPPORTED, Code, malformed
 
 _SDK: Final = "docs/sdk.md"
+_REMOTE: Final = "docs/spec/remote.md"
 
 
 def _ours(exit_status: int, meaning: str) -> Code:
@@ -17,6 +18,10 @@ def _ours(exit_status: int, meaning: str) -> Code:
 def _proxy(http_status: int, meaning: str, *, exit_status: int = NOT_AUTHORISED) -> Code:
     # Answered by the proxy to tools.
     return Code(exit_status=exit_status, http_status=http_status, meaning=meaning, spec=_SDK)
+
+
+def _unanswered(meaning: str) -> Code:
+    return Code(exit_status=CANNOT_JUDGE, http_status=500, meaning=meaning, spec=_REMOTE)
 
 
 CODES: Final[dict[str, Code]] = {
@@ -84,5 +89,31 @@ CODES: Final[dict[str, Code]] = {
         503,
         "The proxy serves as many connections as it can. Wait for one to end.",
         exit_status=CANNOT_JUDGE,
+    ),
+    # Verifiers elsewhere, as whoever asks them sees it.
+    "MALFORMED_VERIFIERS": malformed(
+        "The file does not say which verifiers to ask as docs/sdk.md writes it, or has no key for ES256 or RS256.",
+        _SDK,
+    ),
+    "VERIFIER_UNREACHABLE": _unanswered(
+        "The verifier could not be reached over HTTPS, took too long, or answered with an error. Nothing was learnt of "
+        "the guest: try again, or ask another verifier.",
+    ),
+    "VERIFIER_KEYS": _unanswered(
+        "The verifier's keys could not be had from it. Pin its keys, or ask who runs it.",
+    ),
+    "VERIFIER_ANSWER": _unanswered(
+        "What came is no token of this verifier about this question: another key, algorithm, audience, time, report, "
+        "policy or manifest. Nothing was learnt of the guest. Ask who runs the verifier; somebody may stand between.",
+    ),
+    "VERIFIER_REFUSED": Code(
+        exit_status=REFUSED,
+        http_status=500,
+        meaning="The verifier that was asked does not accept the guest under this policy. Release nothing; its own "
+        "records say why.",
+        spec=_REMOTE,
+    ),
+    "VERIFIERS_TOO_FEW": _unanswered(
+        "Fewer verifiers accept the guest than are needed, and none refuses it. Try again when more of them answer.",
     ),
 }

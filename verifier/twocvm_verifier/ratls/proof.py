@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from twocvm_verifier import framing
-from twocvm_verifier.appraisal import appraise_guest
+from twocvm_verifier.appraisal import Judgement, Question
 from twocvm_verifier.binding import (
     NOT_LOCKED,
     Claims,
@@ -35,10 +35,10 @@ from .batch import root_of
 from .certificate import parse_certificate
 
 if TYPE_CHECKING:
+    from twocvm_verifier.appraisal import JudgedReport, Verifier
     from twocvm_verifier.manifest.model import Manifest
     from twocvm_verifier.policy import Policy
     from twocvm_verifier.result import Appraisal
-    from twocvm_verifier.snp.verify import VerifiedReport
 
 NONCE_BYTES: Final = 32
 EXPORTED_BYTES: Final = 32
@@ -55,16 +55,6 @@ class ManifestState(StrEnum):
     UNLOCKED = "unlocked"
 
 
-class ReportVerifier(Protocol):
-    """What verifies a report; `SnpVerifier` is one."""
-
-    def verify(
-        self, report: bytes, /, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
-    ) -> VerifiedReport:
-        """Return the report as verified, or raise a `TwoCvmError`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """What a Relying Party expects of a guest.
@@ -72,13 +62,13 @@ class Expectation:
     Attributes:
         manifest: Its own copy of the manifest, never the guest's.
         policy: The appraisal policy that every report is held to, beside the manifest's `platform`.
-        verifier: Verifies reports; holds the trust anchors.
+        verifier: Judges what the evidence says: this machine, or others whose word is taken.
         unlocked_ok: Whether a guest that has no manifest in force yet is accepted. Only `lock` says True.
     """
 
     manifest: Manifest
     policy: Policy
-    verifier: ReportVerifier
+    verifier: Verifier
     unlocked_ok: bool
 
 
@@ -91,7 +81,7 @@ class Proof:
         spki_sha256: Its SHA-256 (32 bytes).
         manifest_state: Whether the expected manifest is in force.
         log: Head and length of the event log when the report was made.
-        verified: The report behind the proof.
+        verified: The report behind the proof: verified here, or vouched for by another verifier.
         appraisal: Its appraisal, already required to hold.
     """
 
@@ -99,7 +89,7 @@ class Proof:
     spki_sha256: bytes
     manifest_state: ManifestState
     log: LogPosition
-    verified: VerifiedReport
+    verified: JudgedReport
     appraisal: Appraisal
 
     @property
@@ -150,7 +140,7 @@ def judge_certificate(der: bytes, *, expectation: Expectation, at: datetime) -> 
     claims = cert_claims(
         spki_sha256=leaf.spki_sha256, manifest=_manifest_of(state, expectation.manifest), log=received.log
     )
-    verified, appraisal = _judge(leaf.evidence, claims, expectation=expectation, at=at)
+    judged = _judge(leaf.evidence, claims, expectation=expectation, at=at)
     if state is ManifestState.UNLOCKED and not expectation.unlocked_ok:
         raise LockError("NOT_LOCKED", "guest: no manifest is in force yet")
     return CertificateProof(
@@ -158,8 +148,8 @@ def judge_certificate(der: bytes, *, expectation: Expectation, at: datetime) -> 
         spki_sha256=leaf.spki_sha256,
         manifest_state=state,
         log=received.log,
-        verified=verified,
-        appraisal=appraisal,
+        verified=judged.verified,
+        appraisal=judged.appraisal,
     )
 
 
@@ -197,16 +187,16 @@ def judge_channel(
     else:
         root = root_of(leaf=framing.batch_leaf(nonce=nonce, binder=binder), path=evidence.path)
         claims = batch_claims(spki_sha256=previous.spki_sha256, manifest=manifest, log=log, root=root)
-    verified, appraisal = _judge(evidence, claims, expectation=expectation, at=at)
-    _require_same_instance(verified.report, previous.verified.report)
+    judged = _judge(evidence, claims, expectation=expectation, at=at)
+    _require_same_instance(judged.verified.report, previous.verified.report)
     _require_log_kept(log, previous.log)
     return ChannelProof(
         spki_der=previous.spki_der,
         spki_sha256=previous.spki_sha256,
         manifest_state=previous.manifest_state,
         log=log,
-        verified=verified,
-        appraisal=appraisal,
+        verified=judged.verified,
+        appraisal=judged.appraisal,
         nonce=nonce,
         batched=evidence.path is not None,
     )
@@ -216,25 +206,19 @@ def _manifest_of(state: ManifestState, manifest: Manifest) -> bytes:
     return NOT_LOCKED if state is ManifestState.UNLOCKED else manifest.hash
 
 
-def _judge(
-    evidence: Evidence, claims: Claims, *, expectation: Expectation, at: datetime
-) -> tuple[VerifiedReport, Appraisal]:
+def _judge(evidence: Evidence, claims: Claims, *, expectation: Expectation, at: datetime) -> Judgement:
     # What is malformed is said before what is not authentic, and that before what is not acceptable.
     parse_report(evidence.report)
     claims.require_equal(evidence.claims)
-    verified = expectation.verifier.verify(
-        evidence.report, vek=evidence.vek, chain=evidence.chain, crl=evidence.crl, at=at
-    )
-    appraisal = appraise_guest(
-        verified,
-        policy=expectation.policy,
-        platform=expectation.manifest.platform,
-        manifest_hash=expectation.manifest.hash,
+    question = Question(
+        evidence=evidence,
         report_data=claims.report_data(),
-        at=at,
+        manifest=expectation.manifest,
+        policy=expectation.policy,
     )
-    appraisal.require()
-    return verified, appraisal
+    judgement = expectation.verifier.judge(question, at=at)
+    judgement.appraisal.require()
+    return judgement
 
 
 def _require_same_instance(now: Report, before: Report) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from twocvm_verifier import framing
 from twocvm_verifier.appraisal import appraise, appraise_examination, appraise_guest
 from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
 from twocvm_verifier.clock import Clock
@@ -25,7 +26,7 @@ from twocvm_verifier.errors import CollateralError, VerificationError
 from twocvm_verifier.manifest.model import Manifest
 from twocvm_verifier.policy import Policy, decides_nothing
 from twocvm_verifier.result import Appraisal, Verdict
-from twocvm_verifier.snp.report import Report, parse_report
+from twocvm_verifier.snp.report import SIGNED_BYTES, Report, parse_report
 from twocvm_verifier.snp.vek import Vek, parse_vek
 from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.verifier import SnpVerifier
@@ -51,6 +52,7 @@ class Outcome:
 
     Attributes:
         appraisal: The judgement.
+        report_sha256: Of the bytes of the report that its chip signs (32 bytes).
         manifest: The manifest that it was judged by, where one was given.
         spki_sha256: Of the guest's TLS key (32 bytes), where REPORT_DATA binds it.
         owners_policy: Whether the policy is one that the service's owner holds.
@@ -58,6 +60,7 @@ class Outcome:
     """
 
     appraisal: Appraisal
+    report_sha256: bytes
     manifest: Manifest | None = field(repr=False)
     spki_sha256: bytes | None
     owners_policy: bool
@@ -111,6 +114,7 @@ class Appraiser:
         bound = appraisal.authentic and claims is not None and not _failed(appraisal, "binding.claims")
         return Outcome(
             appraisal=appraisal,
+            report_sha256=framing.sha256(report.raw[:SIGNED_BYTES]),
             manifest=request.manifest,
             spki_sha256=claims.spki_sha256 if claims is not None and bound else None,
             owners_policy=policy.sha256 in self._policies,

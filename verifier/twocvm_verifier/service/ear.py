@@ -120,9 +120,9 @@ def _submodules(outcome: Outcome) -> dict[str, Json]:
         "ear.status": str(appraisal.verdict),
         "ear.appraisal-policy-id": f"urn:2cvm:policy:sha-256:{appraisal.policy_sha256.hex()}",
     }
-    facts: dict[str, Json] = {}
+    facts: dict[str, Json] = {"2cvm.report": outcome.report_sha256.hex()}
     if appraisal.authentic:
-        facts = {f"2cvm.{name}": appraisal.facts[name] for name in ("report_data", "measurement")}
+        facts |= {f"2cvm.{name}": appraisal.facts[name] for name in ("report_data", "measurement")}
     chip = {**said, **facts, "ear.trustworthiness-vector": _chip_vector(appraisal), "2cvm.platform": appraisal.platform}
     if outcome.manifest is None:
         return {"cpu0": chip}
