@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -109,6 +110,17 @@ def test_strangers_that_begin_and_do_not_end_keep_nobody_out(crowd: Crowd, begun
     assert served(crowd.comes("hospital-a"))
 
 
+def test_sockets_that_are_only_opened_end_nobodys_connection(guest: RunningGuest, crowd: Crowd) -> None:
+    """Who opens sockets pushes out its own as soon as they hold a quarter of the room, and not even a stranger."""
+    strangers = [crowd.comes() for _ in range(FEW.connections - 3)]
+    with ExitStack() as opened:
+        for _ in range(3 * FEW.connections):
+            opened.enter_context(socket.create_connection(guest.address, timeout=5))
+        # They are accepted in the order in which they came, so all of them have been when this one is.
+        crowd.comes("hospital-a")
+        assert all(served(client) for client in strangers)
+
+
 def test_stranger_for_whom_the_guest_works_is_answered(guest: RunningGuest, crowd: Crowd) -> None:
     """What the guest has begun for a stranger it ends, whoever comes meanwhile."""
     began, end = threading.Event(), threading.Event()
@@ -184,6 +196,15 @@ def test_participant_whose_connections_all_work_loses_the_oldest(guest: RunningG
     own = [crowd.comes("hospital-a", asks=False) for _ in range(SHARE)]
     crowd.comes("hospital-a")
     assert [served(client) for client in own] == [False] + [True] * (SHARE - 1)
+
+
+def test_participant_loses_what_idles_before_what_asks(guest: RunningGuest, crowd: Crowd) -> None:
+    """An older connection that has something under way is spared as long as one of the same participant idles."""
+    asking = crowd.comes("hospital-a", asks=False)
+    idle = [crowd.comes("hospital-a") for _ in range(SHARE - 1)]
+    crowd.comes("hospital-a")
+    assert served(asking)
+    assert [served(client) for client in idle] == [False] + [True] * (SHARE - 2)
 
 
 def test_whoever_locks_comes_in_where_others_idle() -> None:
