@@ -129,13 +129,16 @@ def gather(options: EvidenceOptions, *, places: Places, roots: Roots, at: dateti
     return Gathered(report=raw, vek=der, chain=chain, crl=crl)
 
 
-def open_collateral(places: Places, *, roots: Roots, fetching: bool) -> Collateral:
+def open_collateral(
+    places: Places, *, roots: Roots, fetching: bool, patience_seconds: float = PATIENCE_SECONDS
+) -> Collateral:
     """Return what finds collateral in these places.
 
     Args:
         places: Where.
         roots: What everything is verified under.
         fetching: Whether sources are asked at all.
+        patience_seconds: How long a caller waits for one piece.
 
     Raises:
         UnsupportedError: They are, and the library for it is missing.
@@ -147,7 +150,7 @@ def open_collateral(places: Places, *, roots: Roots, fetching: bool) -> Collater
         store=Store(places.store or _usual_store(), roots=roots),
         sources=tuple(_sources(places)) if fetching else (),
         clock=SystemClock(),
-        patience_seconds=PATIENCE_SECONDS,
+        patience_seconds=patience_seconds,
     )
 
 

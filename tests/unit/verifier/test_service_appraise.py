@@ -39,7 +39,7 @@ from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
 from twocvm_verifier.policy import document_of
 from twocvm_verifier.service import bodies
 from twocvm_verifier.service.app import create_app
-from twocvm_verifier.service.parts import Desk
+from twocvm_verifier.service.parts import Desk, Line
 from twocvm_verifier.service.problems import ServiceError, problem
 from twocvm_verifier.service.requests import MAX_REQUEST_BYTES, MEDIA_TYPE, parse_request
 from twocvm_verifier.snp.names import VekKind
@@ -436,7 +436,7 @@ def test_an_error_of_our_own_says_nothing(caplog):
 def test_too_many_who_wait_are_sent_away():
     """What would wait behind too many is refused at once, and the desk is free again afterwards."""
     made = parts()
-    desk, entered, go = Desk(made, max_waiting=1), threading.Event(), threading.Event()
+    desk, entered, go = Desk(made, whole=Line(threads=1, max_waiting=1)), threading.Event(), threading.Event()
     judge = made.appraiser.appraise
 
     def slow(request):
@@ -461,6 +461,48 @@ def test_too_many_who_wait_are_sent_away():
     assert (code, bool(token)) == ("SERVICE_BUSY", True)
     busy = problem(ServiceError("SERVICE_BUSY", "x"))
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+
+
+def test_who_makes_us_fetch_holds_up_nobody_else(tmp_path):
+    """With every thread for fetching asleep and its line full, whole evidence is judged at once."""
+
+    class Asleep(Shelf):
+        def get(self, name, *, max_bytes, patience_seconds):
+            woken.wait(20)
+            raise FetchError("FETCH_FAILED", "it slept")
+
+    woken = threading.Event()
+    made = parts(sources=(Asleep(None),), store=tmp_path)
+    without = parse_request(json.dumps(asked(evidence=by_parts(vek=None))).encode(), media_type=MEDIA_TYPE)
+    whole = parse_request(json.dumps(asked()).encode(), media_type=MEDIA_TYPE)
+    desk = Desk(made, fetching=Line(threads=1, max_waiting=2))
+
+    async def crowd():
+        sleepers = [asyncio.ensure_future(desk.answer(without)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(ServiceError):
+            await desk.answer(without)
+        token = (await asyncio.wait_for(desk.answer(whole), 10)).token
+        woken.set()
+        return token, await asyncio.gather(*sleepers, return_exceptions=True)
+
+    token, ends = asyncio.run(crowd())
+    desk.stop()
+    assert token
+    assert [type(end) for end in ends] == [FetchError, FetchError]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80"])
+def test_a_host_header_names_nobody(client, host):
+    """Neither issuer nor keys nor sessions are where a header says."""
+    headers = {"host": host, "x-forwarded-host": host, "forwarded": f"host={host}"}
+    for answer in (
+        client.get("/.well-known/openid-configuration", headers=headers),
+        client.post("/challenge-response/v1/newSession", headers=headers),
+        client.post(APPRAISE, json=asked(), headers=headers),
+    ):
+        assert answer.status_code in (200, 201)
+        assert "evil" not in answer.text + str(answer.headers)
 
 
 class Dripping:

@@ -19,9 +19,12 @@ from .requests import AppraisalRequest
 from .state.protocol import Sessions
 from .tokens import KeyRing
 
-# OpenSSL works outside the interpreter's lock, and KDS is slow: more threads than cores are of use, and not many more.
+# OpenSSL works outside the interpreter's lock, so more threads than cores are of use, and not many more.
 THREADS: Final = 8
 MAX_WAITING: Final = 64
+# Whoever leaves the VEK out makes us ask AMD's KDS, which is slow: in a line of their own they hold up nobody else.
+FETCHING_THREADS: Final = 2
+MAX_FETCHING: Final = 16
 _TOKEN_ID_BYTES: Final = 16
 
 
@@ -61,13 +64,50 @@ class Answer:
     token: str = field(repr=False)
 
 
-class Desk:
-    """Judges what is asked, in a few threads, and refuses what would have to wait behind too many."""
+class Line:
+    """A few threads, and a bound on what waits for them.
 
-    def __init__(self, parts: Parts, *, max_waiting: int = MAX_WAITING) -> None:
-        self.parts = parts
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="appraisal")
+    Args:
+        threads: How many.
+        max_waiting: How much may be running and waiting.
+    """
+
+    def __init__(self, *, threads: int, max_waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="appraisal")
         self._free = max_waiting
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """Run one piece of work in its turn.
+
+        Raises:
+            ServiceError: SERVICE_BUSY.
+        """
+        if not self._free:
+            raise ServiceError("SERVICE_BUSY", "appraisals: too many are waiting")
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._free += 1
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Desk:
+    """Judges what is asked, and refuses what would have to wait behind too many.
+
+    Args:
+        parts: What it works with.
+        whole: For evidence with its certificate.
+        fetching: For evidence whose certificate has to be looked for.
+    """
+
+    def __init__(self, parts: Parts, *, whole: Line | None = None, fetching: Line | None = None) -> None:
+        self.parts = parts
+        self._whole = whole or Line(threads=THREADS, max_waiting=MAX_WAITING)
+        self._fetching = fetching or Line(threads=FETCHING_THREADS, max_waiting=MAX_FETCHING)
 
     async def answer(self, asked: AppraisalRequest) -> Answer:
         """Judge one request and sign what comes out.
@@ -79,17 +119,13 @@ class Desk:
         audience = asked.audience or DEFAULT_AUDIENCE
         if audience != DEFAULT_AUDIENCE and audience not in self.parts.federations:
             raise ServiceError("AUDIENCE_UNKNOWN", "audience: is not one of the owner's list")
-        if not self._free:
-            raise ServiceError("SERVICE_BUSY", "appraisals: too many are waiting")
-        self._free -= 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._judge, asked, audience)
-        finally:
-            self._free += 1
+        line = self._fetching if asked.evidence.vek is None else self._whole
+        return await line.run(lambda: self._judge(asked, audience))
 
     def stop(self) -> None:
         """Begin nothing more; what runs ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._whole.stop()
+        self._fetching.stop()
 
     def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
         parts = self.parts

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 app = command_group()
 
 SHUTDOWN_SECONDS: Final = 10
+# A client is told to come back rather than kept waiting for a turn at KDS.
+PATIENCE_SECONDS: Final = 5.0
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
 _MAX_PORT: Final = 65_535
 
@@ -132,9 +134,15 @@ def _parts(settings: _Settings, *, issuer: str) -> Parts:
     from .state.memory import MemorySessions
 
     clock = SystemClock()
+    collateral = open_collateral(
+        settings.places,
+        roots=settings.roots,
+        fetching=not settings.places.offline,
+        patience_seconds=PATIENCE_SECONDS,
+    )
     appraiser = Appraiser(
         verifier=SnpVerifier(roots=settings.roots),
-        collateral=open_collateral(settings.places, roots=settings.roots, fetching=not settings.places.offline),
+        collateral=collateral,
         default=read_policy(settings.policy),
         policies=tuple(read_policy(each, option="--also-policy") for each in settings.also_policy),
         clock=clock,
