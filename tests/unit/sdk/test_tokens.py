@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_a_token_signs_what_statements_demand(tokens: SoftTokens, kind: str) -> 
         assert len(signature) == (96 if kind == "p384" else 64)
         verify(key.public_key(), signature, data)
     assert PIN not in repr(key)
+
+
+def test_threads_that_sign_at_once_take_turns(tokens: SoftTokens) -> None:
+    """A session that withdraws from a thread of its own signs while another signs: a token has one login for all."""
+    key = _find(tokens, "token=mine;object=p256")
+    with ThreadPoolExecutor(8) as threads:
+        signatures = list(threads.map(lambda number: (number, key.sign(b"%d" % number)), range(24)))
+    for number, signature in signatures:
+        verify(key.public_key(), signature, b"%d" % number)
 
 
 def test_a_key_is_found_by_its_id_and_a_token_by_all_it_has(tokens: SoftTokens) -> None:
