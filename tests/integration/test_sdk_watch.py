@@ -163,7 +163,9 @@ def test_who_only_wants_to_be_told_withdraws_nothing(
     side = Side(guest, "hospital-a", tmp_path)
     with side.connect(url=wire.url, watching=REPORT) as session:
         wire.targets.append(other)
-        failed = _failure(session, lambda: session.release(side.files))
+        with pytest.raises(HandshakeError, match="nothing was withdrawn"):
+            session.release(side.files)
+        failed = _failure(session, lambda: session.join(side.files))
     assert failed.detail.endswith("; nothing was withdrawn")
     assert guest.state == "locked"
     assert _withdrawn(side) == [False]

@@ -148,7 +148,6 @@ class Relay:
                     self._send(h11.Data(data=piece))
             except TwoCvmError:
                 # Fewer bytes than were announced: to end without the rest is all that can be said now.
-                self._http.send_failed()
                 return
             self._send(h11.EndOfMessage())
 
