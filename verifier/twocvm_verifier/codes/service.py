@@ -54,8 +54,9 @@ CODES: Final[dict[str, Code]] = {
     "SESSION_SPENT": _asked(
         409, WRONG_STATE, "The session's nonce was answered already, and is good once. Ask for a new session."
     ),
+    # A finding, which the service tells in its verdict.
     "NONCE_MISMATCH": _asked(
-        200,
+        500,
         NOT_AUTHENTIC,
         "The evidence does not answer the challenge: it is older, or was made for somebody else. Make evidence for "
         "this nonce.",
