@@ -463,6 +463,15 @@ def test_too_many_who_wait_are_sent_away():
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
 
 
+def test_a_long_request_is_read_off_the_loop(client):
+    """A body that may take a while to read is read elsewhere, with the same result."""
+    body = json.dumps(for_release()) + " " * 40_000
+    answer = client.post(APPRAISE, content=body, headers=JSON)
+    assert token_claims(client, answer.json()["token"])["2cvm.purpose"] == "release"
+    broken = client.post(APPRAISE, content=body + "]", headers=JSON)
+    assert (broken.status_code, code_of(broken)) == (400, "MALFORMED_APPRAISAL_REQUEST")
+
+
 def test_who_makes_us_fetch_holds_up_nobody_else(tmp_path):
     """With every thread for fetching asleep and its line full, whole evidence is judged at once."""
 

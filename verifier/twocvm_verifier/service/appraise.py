@@ -16,7 +16,7 @@ from twocvm_verifier.strictjson import Json
 from .bodies import media_type_of, read_body, require_acceptable
 from .evidence_forms import DOCUMENT
 from .parts import desk_of
-from .requests import EVIDENCE_TYPES, MAX_REQUEST_BYTES, parse_request
+from .requests import EVIDENCE_TYPES, MAX_REQUEST_BYTES
 from .route import ServiceRoute, json_answer
 
 JSON: Final = "application/json"
@@ -29,8 +29,8 @@ async def appraise(request: Request) -> Response:
     explained = _explained(request)
     require_acceptable(request, JSON)
     media_type = media_type_of(request, (*EVIDENCE_TYPES, JSON))
-    asked = parse_request(await read_body(request, max_bytes=MAX_REQUEST_BYTES), media_type=media_type)
-    answer = await desk_of(request).answer(asked)
+    desk, body = desk_of(request), await read_body(request, max_bytes=MAX_REQUEST_BYTES)
+    answer = await desk.answer(await desk.read(body, media_type=media_type))
     appraisal = answer.outcome.appraisal
     told: dict[str, Json] = {"appraisal": appraisal.to_json()}
     if answer.token:

@@ -29,7 +29,6 @@ from .requests import (
     MIN_NONCE_BYTES,
     AppraisalRequest,
     parse_nonce,
-    parse_request,
 )
 from .route import ServiceRoute, json_answer
 from .state.protocol import ChallengeSession, SessionState
@@ -77,7 +76,7 @@ async def submit_evidence(request: Request) -> Response:
     desk, identifier = desk_of(request), _identifier(request)
     media_type = media_type_of(request, EVIDENCE_TYPES)
     body = await read_body(request, max_bytes=MAX_REQUEST_BYTES)
-    asked = parse_request(body, media_type=media_type)
+    asked = await desk.read(body, media_type=media_type)
     if asked.nonce is not None:
         raise MalformedError(DOCUMENT, "/nonce", "the session has one already")
     session = desk.parts.sessions.begin(identifier)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from fastapi import Request
 
@@ -15,7 +15,7 @@ from twocvm_verifier.clock import Clock
 from .appraisals import Appraiser, Outcome
 from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
 from .problems import ServiceError
-from .requests import AppraisalRequest
+from .requests import AppraisalRequest, parse_request
 from .state.protocol import Sessions
 from .tokens import KeyRing
 
@@ -24,8 +24,12 @@ THREADS: Final = 8
 MAX_WAITING: Final = 64
 # Whoever leaves the VEK out makes us ask AMD's KDS, which is slow: in a line of their own they hold up nobody else.
 FETCHING_THREADS: Final = 2
+# What is longer than evidence alone can take a while to read, and must not keep the event loop for so long.
+SMALL_BODY_BYTES: Final = 32_768
+READING_THREADS: Final = 2
 MAX_FETCHING: Final = 16
 _TOKEN_ID_BYTES: Final = 16
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ class Line:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="appraisal")
         self._free = max_waiting
 
-    async def run(self, work: Callable[[], Answer]) -> Answer:
+    async def run(self, work: Callable[[], _T]) -> _T:
         """Run one piece of work in its turn.
 
         Raises:
@@ -108,6 +112,18 @@ class Desk:
         self.parts = parts
         self._whole = whole or Line(threads=THREADS, max_waiting=MAX_WAITING)
         self._fetching = fetching or Line(threads=FETCHING_THREADS, max_waiting=MAX_FETCHING)
+        self._reading = Line(threads=READING_THREADS, max_waiting=MAX_WAITING)
+
+    async def read(self, body: bytes, *, media_type: str) -> AppraisalRequest:
+        """Return what a body asks.
+
+        Raises:
+            MalformedError: As `parse_request`.
+            ServiceError: SERVICE_BUSY.
+        """
+        if len(body) <= SMALL_BODY_BYTES:
+            return parse_request(body, media_type=media_type)
+        return await self._reading.run(lambda: parse_request(body, media_type=media_type))
 
     async def answer(self, asked: AppraisalRequest) -> Answer:
         """Judge one request and sign what comes out.
@@ -124,8 +140,8 @@ class Desk:
 
     def stop(self) -> None:
         """Begin nothing more; what runs ends by itself."""
-        self._whole.stop()
-        self._fetching.stop()
+        for line in (self._whole, self._fetching, self._reading):
+            line.stop()
 
     def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
         parts = self.parts

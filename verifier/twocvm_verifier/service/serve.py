@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 app = command_group()
 
 SHUTDOWN_SECONDS: Final = 10
+# Each may have a body of 2 MiB under way. Whoever comes on top of them gets 503.
+MAX_CONNECTIONS: Final = 256
 # A client is told to come back rather than kept waiting for a turn at KDS.
 PATIENCE_SECONDS: Final = 5.0
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
@@ -211,6 +213,7 @@ def _run(parts: Parts, listener: socket.socket, own: str) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     server = uvicorn.Server(config)
 
