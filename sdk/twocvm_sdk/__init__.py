@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .identity import Identity
     from .locking import lock
-    from .outputs import Output
+    from .outputs import Output, unpad
     from .participant import Participant, Session
     from .ratls import RatlsConnection
     from .receipts import SessionReceipt
@@ -46,6 +46,7 @@ __all__ = [
     "SessionReceipt",
     "local_verifier",
     "lock",
+    "unpad",
 ]
 
 _HOMES = {
@@ -63,6 +64,7 @@ _HOMES = {
     "SessionReceipt": ".receipts",
     "local_verifier": ".verifiers",
     "lock": ".locking",
+    "unpad": ".outputs",
 }
 
 

@@ -11,13 +11,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from twocvm_verifier.errors import ReleaseError
+from twocvm_verifier.errors import MalformedError, ReleaseError
 from twocvm_verifier.receipt import OwnOutput
 
 from . import storage
 from .instance import Instance
 from .items import Progress
+
+_PADDING_MARK: Final = b"\x80"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,3 +95,20 @@ class Output:
                     progress(self.name, got, self.size_bytes)
         if (got, digest.digest()) != (self.size_bytes, self.sha256):
             raise ReleaseError("OUTPUT_MISMATCH", f"output {self.name!r}: is not the one in the receipt")
+
+
+def unpad(content: bytes) -> bytes:
+    r"""Return an output as it was before the filter `padding`, which the receipt names last.
+
+    >>> unpad(b"model" + b"\x80" + bytes(10))
+    b'model'
+
+    Raises:
+        MalformedError: MALFORMED_PADDING; it was not padded.
+
+    Spec: docs/spec/filters.md, `padding`.
+    """
+    marked = content.rstrip(b"\x00")
+    if not marked.endswith(_PADDING_MARK):
+        raise MalformedError("padding", "mark", "got none before the zeros at the end, want one byte 0x80")
+    return marked[:-1]

@@ -38,6 +38,10 @@ CODES: Final[dict[str, Code]] = {
         "The event log is not what this version writes. The peer is another version, or lies.",
         "docs/spec/log.md",
     ),
+    "MALFORMED_PADDING": malformed(
+        "The output was not padded, or not to its end. The receipt names the filters that it passed, in their order.",
+        "docs/spec/filters.md",
+    ),
     "MALFORMED_RECEIPT": malformed(
         "The receipt is not what this version writes. The peer is another version, or lies.",
         "docs/spec/receipt.md",
