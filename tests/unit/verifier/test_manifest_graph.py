@@ -64,7 +64,6 @@ def test_nodes_of_a_chain() -> None:
     assert dict(first.output_ports) == {PortRef(component="step-0", port="next"): ITEM_MAX_BYTES}
     assert {output.name for output in second.outputs} == {"model", "evaluation"}
     assert first.entry.name == "step-0"
-    assert first.has_files
     assert first.limits.wall_seconds == 10
 
 

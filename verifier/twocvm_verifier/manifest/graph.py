@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 
 from .filters import FILTERED_PORT, UNFILTERED_PORT, ByComponent
-from .model import Channel, ChannelKind, Component, DataItem, DataRef, Limits, Manifest, Output, PortRef, Profile
+from .model import Channel, ChannelKind, Component, DataItem, DataRef, Limits, Manifest, Output, PortRef
 
 Edge = tuple[str, str]
 
@@ -51,11 +51,6 @@ class Node:
     def limits(self) -> Limits:
         """The limits of the whole node; all members state the same."""
         return self.members[0].limits
-
-    @property
-    def has_files(self) -> bool:
-        """Whether a member has the profile `files`; at most one has."""
-        return any(member.profile is Profile.FILES for member in self.members)
 
     @property
     def output_ports(self) -> Mapping[PortRef, int]:
