@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from contextlib import closing
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from opendp import combinators, domains, measurements, metrics
@@ -260,6 +261,12 @@ def test_noise_cannot_overflow() -> None:
     assert len(set(drawn)) > 1
 
 
+def laplace_costs(scale: float, distance: int) -> float:
+    """Return the epsilon that the library counts for Laplace noise of this scale."""
+    integers = domains.vector_domain(domains.atom_domain(T="i64"))
+    return float(measurements.make_laplace(integers, metrics.l1_distance(T="i64"), scale=scale).map(distance))
+
+
 def gaussian_costs(scale: float, distance: int, *, delta: float) -> float:
     """Return the epsilon that the library counts for Gaussian noise of this scale."""
     integers = domains.vector_domain(domains.atom_domain(T="i64"))
@@ -269,11 +276,14 @@ def gaussian_costs(scale: float, distance: int, *, delta: float) -> float:
 
 
 @pytest.mark.parametrize("distance", [1, 10**15 - 1])
-@pytest.mark.parametrize("epsilon", ["0.01", "0.3", "10"])
+@pytest.mark.parametrize("epsilon", ["0.01", "0.1", "0.3", "10"])
 def test_scales_cost_what_was_agreed(distance: int, epsilon: str) -> None:
-    """The library itself says that the scale costs no more than agreed, and hardly less."""
+    """The library itself says that the scale costs no more than agreed, to the last bit, and hardly less."""
     scale = noise.laplace_scale(distance, Decimal(epsilon))
     assert scale == pytest.approx(distance / float(epsilon), rel=1e-9)
+    assert Fraction(laplace_costs(scale, distance)) <= Fraction(epsilon)
+    # What a double can say of the price is not more than it.
+    assert 0 <= Fraction(epsilon) - Fraction(noise._below(Decimal(epsilon))) < Fraction(epsilon) / 2**52
     for delta in ("0.000000000001", "0.01"):
         scale = noise.gaussian_scale(distance, epsilon=Decimal(epsilon), delta=Decimal(delta))
         assert gaussian_costs(scale, distance, delta=float(delta)) <= float(epsilon)
