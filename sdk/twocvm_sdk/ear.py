@@ -107,7 +107,7 @@ def _verified_claims(token: str, asked: Asked) -> Mapping[str, Json]:
 
 
 def _object(raw: bytes) -> Mapping[str, Json]:
-    value = strictjson.parse(raw, document="verifiers", max_bytes=MAX_TOKEN_BYTES)
+    value = strictjson.parse(raw, document="verifier keys", max_bytes=MAX_TOKEN_BYTES)
     return _mapping(value, "it")
 
 

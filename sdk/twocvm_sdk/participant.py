@@ -24,6 +24,7 @@ from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectat
 from twocvm_verifier.snp.revocation import PREFER, CrlUse
 from twocvm_verifier.snp.roots import Roots
 
+from .cards import session_card
 from .closing import Closing
 from .connection import AttestedConnection
 from .identity import Identity
@@ -144,6 +145,16 @@ class Session(Closing):
     def notice(self) -> CodeNotice | None:
         """What this participant has to know before its components leave; None where there is nothing to know."""
         return code_notice(self.manifest, self.identity.name)
+
+    def _repr_html_(self) -> str:
+        # What notebooks ask for.
+        return session_card(
+            guest=self.instance.guest.connection.base_url,
+            participant=self.identity.name,
+            manifest=self.manifest,
+            proof=self.proof,
+            notice="" if self.notice is None else self.notice.text,
+        )
 
     def committed(self) -> Mapping[str, Path] | None:
         """Return the files that this participant's go for this guest commits to, by name; None without a go."""

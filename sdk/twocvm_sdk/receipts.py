@@ -22,6 +22,7 @@ from twocvm_verifier.receipt_file import ReceiptFile, VerifiedReceipt, verify_re
 from twocvm_verifier.snp.report import parse_report
 
 from . import storage
+from .cards import receipt_card
 from .instance import Instance
 
 # protocol, "Channel evidence": what of the receipt's report equals the certificate's.
@@ -81,6 +82,10 @@ class SessionReceipt:
         )
         _require_same_guest(file, instance)
         return cls(file=file, body=verified.body, expectation=expectation, clock=clock)
+
+    def _repr_html_(self) -> str:
+        # What notebooks ask for.
+        return receipt_card(self.body)
 
     @property
     def outcome(self) -> Outcome:

@@ -53,7 +53,7 @@ class PinnedKeys:
         jwks: A JWK Set (RFC 7517, 5).
 
     Raises:
-        MalformedError: MALFORMED_VERIFIERS: it is none, or holds no key that tokens are signed with.
+        MalformedError: MALFORMED_VERIFIER_KEYS: it is none, or holds no key that tokens are signed with.
     """
 
     def __init__(self, jwks: bytes) -> None:
@@ -95,15 +95,15 @@ def parse_keys(jwks: bytes) -> Keys:
     """Return the keys of a JWK Set that tokens can be signed with; others in it are passed over.
 
     Raises:
-        MalformedError: MALFORMED_VERIFIERS.
+        MalformedError: MALFORMED_VERIFIER_KEYS.
     """
-    value = strictjson.parse(jwks, document="verifiers", max_bytes=MAX_KEYS_BYTES)
+    value = strictjson.parse(jwks, document="verifier keys", max_bytes=MAX_KEYS_BYTES)
     listed = value.get("keys") if isinstance(value, Mapping) else None
     if not isinstance(listed, (list, tuple)) or len(listed) > MAX_KEYS:
-        raise MalformedError("verifiers", "/keys", f"not a list of at most {MAX_KEYS} keys")
+        raise MalformedError("verifier keys", "/keys", f"not a list of at most {MAX_KEYS} keys")
     keys = {key.thumbprint(): key for key in map(_key, listed) if key is not None}
     if not keys:
-        raise MalformedError("verifiers", "/keys", "got none of ES256 or RS256")
+        raise MalformedError("verifier keys", "/keys", "got none of ES256 or RS256")
     return MappingProxyType(keys)
 
 
@@ -116,7 +116,7 @@ def _key(value: Json) -> TokenKey | None:
     if not isinstance(value, Mapping):
         return None
     if _PRIVATE & value.keys():
-        raise MalformedError("verifiers", "/keys", "got a private key, or a shared one")
+        raise MalformedError("verifier keys", "/keys", "got a private key, or a shared one")
     try:
         if value.get("kty") == "EC" and value.get("crv") == "P-256":
             return ECKey.import_key(_material(value))
@@ -139,7 +139,7 @@ def _modulus(value: Mapping[str, Json]) -> int:
 def _discover(service: Service) -> Keys:
     try:
         raw = service.get(DISCOVERY_PATH)
-        found = strictjson.parse(raw, document="verifiers", max_bytes=MAX_KEYS_BYTES)
+        found = strictjson.parse(raw, document="verifier keys", max_bytes=MAX_KEYS_BYTES)
         jwks_uri = found.get("jwks_uri") if isinstance(found, Mapping) and found.get("issuer") == service.url else None
         if not isinstance(jwks_uri, str) or not jwks_uri.startswith(service.url + "/"):
             raise FetchError("VERIFIER_KEYS", f"{service.url}: shows the keys of another issuer, or elsewhere")

@@ -213,7 +213,7 @@ def _json(raw: bytes, document: str) -> strictjson.Json:
 
 def _token(raw: bytes, name: str) -> str:
     try:
-        answer = strictjson.parse(raw, document="verifiers", max_bytes=MAX_ANSWER_BYTES)
+        answer = strictjson.parse(raw, document="verifier keys", max_bytes=MAX_ANSWER_BYTES)
     except MalformedError as error:
         raise FetchError("VERIFIER_ANSWER", f"verifier {name!r}: {error.detail}") from error
     token = answer.get("token") if isinstance(answer, dict) else None

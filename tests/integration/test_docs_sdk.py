@@ -1,10 +1,12 @@
 """The program in `docs/sdk.md`, executed as it stands there."""
 
+import json
 import re
 import time
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 from tests.support.guest import LiveGuest
 from tests.support.manifests import World, set_at
 from tests.support.sides import Side, sides, together
@@ -32,6 +34,8 @@ def test_the_program_in_the_documentation(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / "manifest.json").write_bytes(guest.world.raw)
         (tmp_path / "policy.toml").write_text('max_crl_age_seconds = { unchecked = "this test has no CRL" }')
         (tmp_path / "root.pem").write_bytes(guest.platform.root_pem)
+        key = ECKey.generate_key("P-256").as_dict(private=False)
+        (tmp_path / "verifier-keys.json").write_text(json.dumps({"keys": [key]}))
         (tmp_path / "records-a.csv").write_bytes(me.files["records-a"].read_bytes())
         (tmp_path / "consents").mkdir()
         for consent in guest.world.consents():

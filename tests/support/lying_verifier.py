@@ -133,7 +133,7 @@ class VerifierService:
 
     def appraise(self, body: bytes) -> str:
         """Judge what is asked, and return the token."""
-        request = strictjson.parse_canonical(body, document="verifiers", max_bytes=2 << 20)
+        request = strictjson.parse_canonical(body, document="verifier keys", max_bytes=2 << 20)
         assert isinstance(request, dict)
         self.questions.append(request)
         evidence = parse_json(strictjson.canonical(request["evidence"]["cmw"]))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class TwoCvmError(Exception):
     """Something was refused; `code` says what, `str(error)` says why.
 
+    Where it ends a program or a cell of a notebook, code and meaning stand below it as a note: what to do.
+
     Args:
         code: A name in `codes.CODES`.
         detail: One sentence without a stop: thing, got, want. No secret, no untrusted text without `!r`.
@@ -31,6 +33,7 @@ class TwoCvmError(Exception):
         self.code = code
         self.detail = detail
         super().__init__(detail)
+        self.add_note(f"{code}: {self.row.meaning} [{self.row.spec}]")
 
     @property
     def exit_status(self) -> int:
@@ -116,6 +119,9 @@ class AppraisalError(TwoCvmError):
             raise ValueError("a refusal needs a finding")
         self.findings = findings
         super().__init__(findings[0].code, "; ".join(f"{check.id}: {check.detail}" for check in findings))
+        for check in findings:
+            if check.expected or check.actual:
+                self.add_note(f"{check.id}: got {check.actual or 'nothing'}, want {check.expected}")
 
 
 class LockError(TwoCvmError):

@@ -30,6 +30,7 @@ from .codes.table import (
     WRONG_STATE,
 )
 from .errors import AppraisalError, BindingError, NotFoundError, StaleError, TwoCvmError, UnsupportedError
+from .markup import card
 from .strictjson import Json
 
 SCHEMA: Final = "twocvm/appraisal/v1"
@@ -290,6 +291,25 @@ class Appraisal:
             "judged_at": format_time(self.judged_at),
         }
 
+    def to_html(self) -> str:
+        """Return the appraisal as a piece of a page: what was found and warned of, and all checks folded away."""
+        simulated = "; SIMULATED PLATFORM, nothing is protected" if self.simulated else ""
+        proved = ", ".join(str(proof.level) for proof in self.levels if proof.proved_by)
+        rows = [
+            *((check.code, f"{check.id}: {check.detail}. {CODES[check.code].meaning}") for check in self.findings),
+            *((check.code, f"{check.id}: {check.detail}") for check in self.checks if check.status is Status.WARN),
+            ("secure", "yes" if self.secure else "no"),
+            ("levels proved", proved or "none"),
+            ("rests on", "; ".join(f"{piece.kind} ({piece.source})" for piece in self.collateral) or "nothing"),
+            ("policy", self.policy_sha256.hex()),
+            ("judged at", f"{format_time(self.judged_at)}, valid until {format_time(self.valid_until)}"),
+        ]
+        return card(f"appraisal: {self.verdict}{simulated}", rows, folded=map(_folded, self.checks))
+
+    def _repr_html_(self) -> str:
+        # What notebooks ask for.
+        return self.to_html()
+
 
 def error_json(error: TwoCvmError, *, judged_at: datetime) -> dict[str, Json]:
     """Return the result object where nothing could be judged: bytes are malformed, or collateral is missing.
@@ -314,6 +334,13 @@ def error_json(error: TwoCvmError, *, judged_at: datetime) -> dict[str, Json]:
         "valid_until": at,
         "judged_at": at,
     }
+
+
+def _folded(check: Check) -> tuple[str, str]:
+    got = f", got {check.actual or 'nothing'}" if check.actual or check.expected else ""
+    want = f", want {check.expected}" if check.expected else ""
+    detail = f": {check.detail}" if check.detail else ""
+    return check.id, f"{check.status}{got}{want}{detail}"
 
 
 def _precedence(check: Check) -> int:

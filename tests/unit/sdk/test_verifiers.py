@@ -165,7 +165,7 @@ def test_sets_of_keys_that_are_none(document: bytes) -> None:
     """Nothing, no key of use, and a private or shared key are refused."""
     with pytest.raises(MalformedError) as refused:
         PinnedKeys(document)
-    assert refused.value.code == "MALFORMED_VERIFIERS"
+    assert refused.value.code == "MALFORMED_VERIFIER_KEYS"
 
 
 @pytest.mark.parametrize(

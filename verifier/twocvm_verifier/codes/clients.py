@@ -91,9 +91,9 @@ CODES: Final[dict[str, Code]] = {
         exit_status=CANNOT_JUDGE,
     ),
     # Verifiers elsewhere, as whoever asks them sees it.
-    "MALFORMED_VERIFIERS": malformed(
-        "The file does not say which verifiers to ask as docs/sdk.md writes it, or has no key for ES256 or RS256.",
-        _SDK,
+    "MALFORMED_VERIFIER_KEYS": malformed(
+        "The keys of a verifier are no JWK Set, hold no key for ES256 or RS256, or a private one. Ask who runs it.",
+        _REMOTE,
     ),
     "VERIFIER_UNREACHABLE": _unanswered(
         "The verifier could not be reached over HTTPS, took too long, or answered with an error. Nothing was learnt of "
