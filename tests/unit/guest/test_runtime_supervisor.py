@@ -264,6 +264,7 @@ def test_a_worker_is_made_ready_while_another_works() -> None:
     live.dismiss()
     live.prepare()
     live.end()
+    processes.wait_until(lambda: len(processes.descendants()) == before)
     live.dismiss()
     live.prepare()
     assert len(processes.descendants()) == before
