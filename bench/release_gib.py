@@ -9,8 +9,8 @@ What is not in it: the first reading of the file, for the commitment, which come
 asked for before an item.
 
 The other side is measured twice: with the SHA-256 at both ends that a release cannot be without, to which the bound
-applies, and without anybody looking at the bytes, for information: hashing at both ends takes about as much processor
-time as all the rest, and no way of sending could give it back.
+applies, and without anybody looking at the bytes, for information: hashing at both ends takes some three quarters of
+the processor time of all the rest, and no way of sending could give it back.
 """
 
 from __future__ import annotations
