@@ -27,7 +27,7 @@ from twocvm_verifier.appraisal import Judgement, Question, Verifier
 from twocvm_verifier.appraisal.delegated import Word, judge_by_word, weakest
 from twocvm_verifier.clock import require_utc
 from twocvm_verifier.errors import CollateralError, FetchError, MalformedError, TwoCvmError
-from twocvm_verifier.evidence import encode_json
+from twocvm_verifier.evidence import encode_json, to_json
 from twocvm_verifier.manifest.parse import MAX_MANIFEST_BYTES
 from twocvm_verifier.policy.writing import document_of
 from twocvm_verifier.result import Check, Level, Status, Verdict
@@ -114,9 +114,9 @@ class RemoteVerifier:
     def _request(self, question: Question) -> bytes:
         return strictjson.canonical(
             {
-                "evidence": {"cmw": _json(encode_json(question.evidence), "evidence")},
+                "evidence": {"cmw": to_json(question.evidence)},
                 "expected_report_data": question.report_data.hex(),
-                "manifest": _json(question.manifest.raw, "manifest"),
+                "manifest": strictjson.parse(question.manifest.raw, document="manifest", max_bytes=MAX_MANIFEST_BYTES),
                 "policy": document_of(question.policy),
                 "audience": self._audience,
             }
@@ -205,10 +205,6 @@ def _identity(question: Question) -> tuple[bytes, ...]:
         question.manifest.hash,
         question.policy.sha256,
     )
-
-
-def _json(raw: bytes, document: str) -> strictjson.Json:
-    return strictjson.parse(raw, document=document, max_bytes=MAX_MANIFEST_BYTES)
 
 
 def _token(raw: bytes, name: str) -> str:
