@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -20,7 +21,7 @@ from tests.support.memory_files import MemoryFiles
 from twocvm_guest.filters.chain import require_filters
 from twocvm_guest.filters.worker import FilterLimits, run_builtin
 from twocvm_guest.locked import Workers
-from twocvm_guest.runtime.items import Item, ItemWriter
+from twocvm_guest.runtime.items import SEALS, Item, ItemWriter
 from twocvm_guest.runtime.live import EndedError, Live
 from twocvm_guest.runtime.node import NodeError
 from twocvm_verifier.manifest import Manifest, ManifestError, parse_manifest
@@ -234,6 +235,15 @@ def test_a_filters_worker_is_kept_in_like_any_other() -> None:
         assert [os.listdir(f"/proc/{worker}/root/{folder}") for folder in ("in", "out")] == [[], []]
         held = [target for target in processes.descriptors(worker).values() if target.startswith("/memfd:")]
         assert len(held) == 3
+
+
+def test_what_a_filters_worker_left_cannot_be_changed() -> None:
+    """The memory file that a worker wrote to is sealed, as every other item is, before anybody gets it."""
+    kind = kind_of("max_rows", format="csv", max_rows=9)
+    with closing(item("model", b"n\n1\n")) as source:
+        limits = FilterLimits.of(source, max_bytes=MAX_BYTES)
+        with closing(run_builtin(kind, source, limits=limits, live=Live(), isolation=isolation())) as kept:
+            assert fcntl.fcntl(kept.fd, fcntl.F_GET_SEALS) & SEALS == SEALS
 
 
 def test_a_filters_worker_that_is_killed_is_a_refusal() -> None:
