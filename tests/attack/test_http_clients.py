@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from requests.adapters import HTTPAdapter
+from tests.support import processes
 from tests.support.attested_guest import RunningGuest, Scene
 from tests.support.clients import KINDS, Answer, Bound, client, endpoint
 from tests.support.guest import SteeredClock
@@ -36,6 +37,8 @@ def shared() -> Iterator[RunningGuest]:
 @pytest.fixture
 def guest(shared: RunningGuest) -> RunningGuest:
     """The shared guest, as if nothing had been asked of it."""
+    # What the test before broke off may still be on its way in.
+    processes.wait_until(lambda: len(shared.connections) == 0)
     shared.requests.clear()
     shared.routes.clear()
     return shared
