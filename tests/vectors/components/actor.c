@@ -4,7 +4,7 @@
  * /in/script/data holds one command a line; what each found is a line of /out/report/data. A command that ends the
  * component, or never ends, is the last. Built with:
  *
- *     python -m tools.build_components tests/vectors/components/actor.c -o tests/vectors/components/actor.wasm
+ *     python -m tools.build_command tests/vectors/components/actor.c -o tests/vectors/components/actor.wasm
  */
 
 #define _GNU_SOURCE
