@@ -34,9 +34,7 @@ class Shipped:
 SHIPPED: Final = Shipped()
 
 
-def appraise(
-    verified: VerifiedReport, *, policy: Policy, at: datetime, manifest: Manifest | None = None
-) -> Appraisal:
+def appraise(verified: VerifiedReport, *, policy: Policy, at: datetime, manifest: Manifest | None = None) -> Appraisal:
     """Judge what an authentic report says by `policy`.
 
     Args:
