@@ -10,6 +10,7 @@ import pytest
 from twocvm_verifier import errors
 from twocvm_verifier.codes import CODES, GROUPS, merged
 from twocvm_verifier.errors import AppraisalError, MalformedError, TwoCvmError
+from twocvm_verifier.result import Check, Level, Status
 
 
 def test_malformed_names_document_and_place() -> None:
@@ -36,6 +37,23 @@ def test_appraisal_needs_findings() -> None:
     """A refusal without a reason is a mistake of the caller."""
     with pytest.raises(ValueError, match="finding"):
         AppraisalError(())
+
+
+def test_a_refusal_notes_what_came_and_what_was_wanted() -> None:
+    """Each finding that has values has a note with both; one without has none."""
+    findings = tuple(
+        Check(
+            id=f"a.{number}",
+            status=Status.FAIL,
+            code="DEBUG_ALLOWED",
+            level=Level.AL1,
+            expected=expected,
+            actual=actual,
+            detail="no",
+        )
+        for number, (expected, actual) in enumerate((("clear", "set"), ("clear", ""), ("", "")))
+    )
+    assert AppraisalError(findings).__notes__[-2:] == ["a.0: got set, want clear", "a.1: got nothing, want clear"]
 
 
 @pytest.mark.parametrize("name", CODES)
