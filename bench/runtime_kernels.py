@@ -27,7 +27,7 @@ from twocvm_guest.runtime.engine import make_engine
 from twocvm_guest.runtime.items import Item
 from twocvm_guest.runtime.supervisor import Runtime
 
-ROUNDS: Final = 5
+ROUNDS: Final = 12
 LEAST_OF_BARE: Final = 1 / 1.03
 SHARED_MEMORY: Final = "/dev/shm"
 STREAMED_BYTES: Final = 16 * MEBIBYTE
