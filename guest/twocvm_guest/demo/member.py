@@ -16,6 +16,7 @@ from twocvm_sdk import Identity, Participant, Session
 from twocvm_sdk.connection import AttestedConnection
 from twocvm_sdk.guest import Guest
 from twocvm_sdk.items import Progress
+from twocvm_sdk.notices import CodeNotice
 from twocvm_sdk.trust import expect
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import ReleaseError
@@ -117,11 +118,11 @@ class Member:
 
     def join(self) -> None:
         """Commit to its items and sign the go for this guest."""
-        self.session.join(self.items)
+        self.session.join(self.items, notify=_told)
 
     def release(self, progress: Progress) -> Roster:
         """Wait until everybody has joined, verify the roster, and send its items."""
-        return self.session.release(self.items, progress=progress)
+        return self.session.release(self.items, progress=progress, notify=_told)
 
     def wait_for_end(self) -> str:
         """Wait for the run to end, and return its outcome from this member's verified receipt."""
@@ -193,3 +194,7 @@ def ask(guest: Guest, who: str, output: str) -> Refused:
         if error.code != "OUTPUT_MISMATCH":
             return Refused(who=who, output=output, code=error.code)
     raise RuntimeError(f"the guest gave {output!r} to {who!r}, who is no recipient of it")
+
+
+def _told(_: CodeNotice) -> None:
+    """Say nothing again: the demo has shown the notice before anybody joins."""

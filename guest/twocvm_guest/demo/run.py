@@ -131,6 +131,11 @@ class _Run:
 
     def _join_and_release(self, members: tuple[Member, ...]) -> None:
         with self.show.phase("each commits to its items, and joins"):
+            for member in members:
+                if (notice := member.session.notice) is not None:
+                    self.show.says(
+                        member.name, f"knows: the host can recover much of {' and '.join(notice.components)}"
+                    )
             self._all(members, Member.join)
             for member in members:
                 self.show.says(member.name, f"signed a go for this guest: {', '.join(member.items)}")
