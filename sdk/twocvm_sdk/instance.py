@@ -189,11 +189,12 @@ class Instance:
     def _reconnect(self) -> None:
         self._connection.close()
         before = self.history.events
-        self._connection = self._dial()
-        self.guest = Guest(self._connection)
+        connection = self._dial()
         try:
-            self.history.meet(self._connection, at_least=before)
+            self.history.meet(connection, at_least=before)
+            # Not before: what another instance proves is not shown as this one's.
+            self._connection, self.guest = connection, Guest(connection)
             self.verify()
         except BaseException:
-            self._connection.close()
+            connection.close()
             raise

@@ -108,9 +108,10 @@ def test_a_host_that_swaps_the_guest_gets_nothing(guest: LyingGuest, tmp_path: P
         side = _others_joined(guest, tmp_path)
         wire.breaks.append(Break(up_bytes=30_000))
         with side.connect(url=wire.url, patience=AT_ONCE) as session:
-            wire.target = other
+            wire.target, shown = other, session.proof.report_id
             with pytest.raises(BindingError) as refused:
                 session.release(side.files)
+            assert session.proof.report_id == shown
         assert (refused.value.code, refused.value.exit_status) == ("GUEST_REPLACED", 10)
         assert set(other.requests[heard:]) == {"POST /.well-known/2cvm/attest"}
         assert guest.count(UPLOAD) == 1
