@@ -171,6 +171,20 @@ def test_it_listens_on_this_machine_alone(address: str) -> None:
         open_listener(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("127.0.0.1:99999", "want a port from 0 to 65535"),
+        ("unix:", "want .* unix:PATH"),
+        ("unix:" + "x" * 200, "want a shorter PATH"),
+    ],
+)
+def test_a_refused_address_is_told_what_is_wrong_with_it(address: str, wanted: str) -> None:
+    """A port out of range is loopback all the same, no path is no file that is in use, and a path can be too long."""
+    with pytest.raises(ValueError, match=wanted):
+        open_listener(address)
+
+
 def test_a_socket_file_is_this_users_alone(guest: RunningGuest, tmp_path: Path) -> None:
     """The socket file has mode 0600 from its first moment whatever the umask, and is gone at the end."""
     path, mask = tmp_path / "socket", os.umask(0)

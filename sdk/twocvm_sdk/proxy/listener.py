@@ -55,16 +55,18 @@ def open_listener(text: str) -> Listener:
     """Listen at `127.0.0.1:PORT`, `[::1]:PORT` (0 is any free port) or `unix:PATH`.
 
     Raises:
-        ValueError: Another kind of address, or one that is not loopback.
+        ValueError: Another kind of address, one that is not loopback, or a path too long for a socket file.
         OSError: It cannot be had; a socket file that is there already is left alone.
     """
-    if text.startswith(UNIX):
+    if text.startswith(UNIX) and text != UNIX:
         return _unix(Path(text.removeprefix(UNIX)))
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise ValueError(f"listen: got {text!r:.80}, want 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
     address, port = ipaddress.ip_address(match[1] or match[2]), int(match[3])
-    if not address.is_loopback or port > _MAX_PORT:
+    if port > _MAX_PORT:
+        raise ValueError(f"listen: got {text!r:.80}, want a port from 0 to {_MAX_PORT}")
+    if not address.is_loopback:
         raise ValueError(f"listen: got {text!r:.80}, want a loopback address: the proxy speaks for you, in clear")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     listening = socket.create_server((str(address), port), family=family, backlog=_BACKLOG)
@@ -79,8 +81,10 @@ def _unix(path: Path) -> Listener:
     mask = os.umask(_PRIVATE_MASK)
     try:
         listening.bind(str(path))
-    except BaseException:
+    except BaseException as error:
         listening.close()
+        if isinstance(error, OSError) and error.errno is None:  # `socket` refused it, and the system was never asked
+            raise ValueError(f"listen: {error}: want a shorter PATH for the socket file") from error
         raise
     finally:
         os.umask(mask)
