@@ -63,7 +63,8 @@ def new_command(folder: Folder, language: Lang = Language.C) -> None:
 
     name = folder.resolve().name
     if not is_name(name):
-        raise typer.BadParameter(f"{name!r} is no name: want lower case letters, digits and -", param_hint="DIR")
+        wanted = "want a lower case letter, then lower case letters, digits and -, at most 63 in all"
+        raise typer.BadParameter(f"{name!r} is no name: {wanted}", param_hint="DIR")
     try:
         files = new_component(folder, name, language)
     except OSError as error:

@@ -151,6 +151,13 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path, name: str
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
 
 
+@pytest.mark.parametrize("name", ["1st", "a" * 64])
+def test_a_refused_name_says_the_whole_rule(tmp_path: Path, name: str) -> None:
+    """Digits and lower case letters are not enough: the first is a letter, and there are not too many."""
+    said = " ".join(call("new", tmp_path / name).stderr.split())
+    assert "want a lower case letter, then lower case letters, digits and -, at most 63 in all" in said
+
+
 def test_a_folder_without_a_main_file_is_refused(tmp_path: Path) -> None:
     """None of the main files, or two of them, say nothing about the language."""
     for _ in range(2):
