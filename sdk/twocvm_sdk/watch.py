@@ -55,7 +55,7 @@ class Watching:
         on_failed_proof: What happens when one fails.
 
     Raises:
-        ValueError: A time that is not positive.
+        ValueError: A time that is not positive, or an interval that no thread can wait for: the watch would end unseen.
     """
 
     interval_seconds: float = 60.0
@@ -63,8 +63,9 @@ class Watching:
     on_failed_proof: FailedProof = FailedProof.WITHDRAW
 
     def __post_init__(self) -> None:
-        if self.interval_seconds <= 0 or self.silence_seconds <= 0:
-            raise ValueError(f"watching: got {self}, want times that are positive")
+        # Written so that NaN is refused.
+        if not (0 < self.interval_seconds <= threading.TIMEOUT_MAX and self.silence_seconds > 0):
+            raise ValueError(f"watching: got {self}, want times that are positive, and an interval that ends")
 
 
 class Watch:

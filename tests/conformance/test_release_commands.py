@@ -129,9 +129,10 @@ def test_a_failed_proof_ends_the_command(
 
 
 def test_what_is_no_interval_is_a_usage_error(guest: LyingGuest, tmp_path: Path) -> None:
-    """A fresh proof cannot be asked for all the time, and a rule has a name."""
+    """A fresh proof cannot be asked for all the time or never, and a rule has a name."""
     side = Side(guest, "hospital-a", tmp_path)
-    assert _call(side, tmp_path, "release", "--proof-every", "0") == 2
+    for interval in ("0", "-1", "nan", "inf", "1e300"):
+        assert _call(side, tmp_path, "release", "--proof-every", interval) == 2
     assert _call(side, tmp_path, "release", "--on-failed-proof", "hope") == 2
     assert guest.count("POST /v1/join") == 0
 

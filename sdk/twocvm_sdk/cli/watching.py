@@ -43,4 +43,6 @@ def read_watching(interval_seconds: float, on_failed_proof: OnFailure) -> Watchi
     try:
         return Watching(interval_seconds=interval_seconds, on_failed_proof=FailedProof(on_failed_proof))
     except ValueError as error:
-        raise typer.BadParameter(f"got {interval_seconds:g}, want more than 0", param_hint="--proof-every") from error
+        raise typer.BadParameter(
+            f"got {interval_seconds:g}, want more than 0 seconds, not for ever", param_hint="--proof-every"
+        ) from error
