@@ -21,7 +21,8 @@ def _unsupported(meaning: str) -> Code:
 CODES: Final[dict[str, Code]] = {
     # The manifest.
     "MALFORMED_MANIFEST": malformed(
-        "The manifest breaks a rule of its format; every problem is listed with its place. Mend it and sign again.",
+        "The manifest breaks a rule of its format; every problem is listed with its place. Mend it, and sign again "
+        "what was signed. What is authored in TOML becomes a manifest by `twocvm manifest new`.",
         _MANIFEST,
     ),
     "UNSUPPORTED_FILTER": _unsupported(
