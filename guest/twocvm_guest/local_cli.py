@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -64,7 +64,7 @@ def run_command(
         for each in ran.outputs.values():
             held.enter_context(closing(each))
         if out is not None:
-            _write(ran.outputs, out)
+            _write(ran.outputs, out, declared=[each.name for each in parsed.outputs])
         if output is OutputForm.JSON:
             write_json(as_json(ran))
         else:
@@ -141,9 +141,12 @@ def _pairs(values: list[str], option: str) -> dict[str, Path]:
     return pairs
 
 
-def _write(outputs: Mapping[str, Item], folder: Path) -> None:
+def _write(outputs: Mapping[str, Item], folder: Path, *, declared: Iterable[str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # What an earlier run left must not pass for what this one did not make.
+        for name in declared:
+            (folder / name).unlink(missing_ok=True)
         for name, item in outputs.items():
             with item.open() as source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target, _CHUNK_BYTES)

@@ -133,6 +133,8 @@ def test_what_is_no_interval_is_a_usage_error(guest: LyingGuest, tmp_path: Path)
     side = Side(guest, "hospital-a", tmp_path)
     for interval in ("0", "-1", "nan", "inf", "1e300"):
         assert _call(side, tmp_path, "release", "--proof-every", interval) == 2
+    for seconds in ("-1", "nan", "inf"):
+        assert _call(side, tmp_path, "release", "--wait", seconds) == 2
     assert _call(side, tmp_path, "release", "--on-failed-proof", "hope") == 2
     assert guest.count("POST /v1/join") == 0
 

@@ -35,8 +35,22 @@ from .watching import INTERVAL_SECONDS, OnFailedProof, OnFailure, ProofEvery, re
 if TYPE_CHECKING:
     from twocvm_sdk.participant import Session
 
+
+def _read_seconds(value: float | None) -> float | None:
+    # Not a number compares as false with everything, so it is refused here too.
+    if value is not None and not 0 <= value < float("inf"):
+        raise typer.BadParameter(f"got {value:g}, want 0 seconds or more, not for ever", param_hint="--wait")
+    return value
+
+
 Wait = Annotated[
-    float | None, typer.Option("--wait", metavar="SECONDS", help="How long to wait; the manifest's deadline if unsaid.")
+    float | None,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        callback=_read_seconds,
+        help="How long to wait; the manifest's deadline if unsaid.",
+    ),
 ]
 
 

@@ -191,11 +191,13 @@ def test_the_guests_runtime_has_no_witness(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_filter_that_refuses_is_named(folder: Path) -> None:
-    """An output that a guest would hand to nobody is not written, and the filter is named with its code."""
+    """An output that a guest would hand to nobody is not written, nor left from before, and the filter is named."""
     limited = (
         '\nfilters = ["small"]\n\n[[filters]]\nname = "small"\nbuiltin = "max_bytes"\nparameters = { max_bytes = 1 }\n'
     )
     (folder / "local.toml").write_text(MANIFEST.rstrip() + limited)
+    (folder / "out").mkdir()
+    (folder / "out" / "report").write_text("what an earlier run left")
     result = call(folder, "--out", folder / "out", "-o", "json")
     found = json.loads(result.stdout)
     assert (result.exit_code, found["outcome"], found["code"]) == (11, "failed", "FILTER_TOO_LARGE")
