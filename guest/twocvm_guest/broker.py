@@ -69,6 +69,14 @@ class AttestationBroker:
         """
         return self._turns.submit(self._report, report_data).result()
 
+    def quote(self, report_data: bytes) -> bytes | None:
+        """Return what binds `report_data` beside the report, when its turn has come; as `Attester.quote`.
+
+        Raises:
+            FetchError, RuntimeError, ValueError: As `report`.
+        """
+        return self._turns.submit(self._quote, report_data).result()
+
     def evidence(self, *, identity: ServerIdentity, question: Question) -> Future[Evidence]:
         """Return what will be the evidence for one connection.
 
@@ -111,6 +119,10 @@ class AttestationBroker:
     def _report(self, report_data: bytes) -> bytes:
         with _saying_that_it_failed():
             return self._attester.report(report_data)
+
+    def _quote(self, report_data: bytes) -> bytes | None:
+        with _saying_that_it_failed():
+            return self._attester.quote(report_data)
 
     def _serve(self, first: _Caller) -> None:
         callers = [caller for caller in self._batch(first) if caller.answer.set_running_or_notify_cancel()]

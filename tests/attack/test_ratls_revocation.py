@@ -45,6 +45,10 @@ class Host:
         """As the platform."""
         return self.platform.report(report_data)
 
+    def quote(self, report_data: bytes) -> bytes | None:
+        """As the platform."""
+        return self.platform.quote(report_data)
+
     def vek(self) -> bytes:
         """As the platform."""
         return self.platform.vek()

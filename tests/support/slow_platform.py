@@ -65,6 +65,10 @@ class SlowPlatform:
         finally:
             self._users.release()
 
+    def quote(self, report_data: bytes) -> bytes | None:
+        """Return the other's."""
+        return self._attester.quote(report_data)
+
     def vek(self) -> bytes:
         """Return the other's."""
         return self._attester.vek()

@@ -9,13 +9,25 @@ class Attester(Protocol):
     """A platform that signs what the guest asks it to. Safe to call from several threads.
 
     Attributes:
-        name: `snp` or `simulated`, as the event log says it.
+        name: `snp`, `azure` or `simulated`, as the event log says it.
     """
 
     name: str
 
     def report(self, report_data: bytes) -> bytes:
         """Return a fresh ATTESTATION_REPORT (1184 bytes) with `report_data` (64 bytes) in it.
+
+        Raises:
+            ValueError: `report_data` is not 64 bytes.
+            OSError: The platform made none.
+        """
+        ...
+
+    def quote(self, report_data: bytes) -> bytes | None:
+        """Return what a paravisor's vTPM says of `report_data` (64 bytes), where it speaks for the guest.
+
+        On such a platform REPORT_DATA is the paravisor's own, every `report` is the same, and this is what binds
+        `report_data`: the member `azure` of evidence (`docs/spec/azure.md`). Elsewhere it is None.
 
         Raises:
             ValueError: `report_data` is not 64 bytes.

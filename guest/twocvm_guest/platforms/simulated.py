@@ -116,6 +116,9 @@ class SimulatedPlatform:
                 time.sleep(self._latency_seconds)
             return sign_report(self._body(report_data), key=self._chip.certificates.vcek_key)
 
+    def quote(self, report_data: bytes) -> None:
+        """Return nothing, for the report itself holds `report_data`; as `Attester.quote`."""
+
     def vek(self) -> bytes:
         """Return the simulated VCEK; as `Attester.vek`."""
         return self._chip.certificates.vcek_der
