@@ -1,0 +1,156 @@
+"""What the service's owner sets: one section for each thing that is run, each a table of the TOML file.
+
+Every setting has a default with which the service runs on loopback, and no setting is a secret: passwords and keys are
+in files, and what is set here is where. Where the values come from is `configuration.py`'s business.
+
+>>> Settings().listen.address
+'127.0.0.1:0'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from twocvm_verifier.gathering import KDS_URL
+from twocvm_verifier.shell import BUILTIN
+
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Listen(Section):
+    """Where the service listens, and what stands before it."""
+
+    address: str = "127.0.0.1:0"
+    """ADDRESS:PORT; port 0 is any free one. What is not loopback wants TLS."""
+    issuer: str = ""
+    """This service's own URL, as it stands in tokens; its address where it is empty."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """How many processes judge; more than one want a key for tokens and a state that they share."""
+    certificate: Path | None = None
+    """The certificate chain, PEM, with which TLS 1.3 is spoken; it is read when the service starts."""
+    key: Path | None = None
+    """The certificate's key, PEM, mode 0600."""
+    client_ca: Path | None = None
+    """The authority, PEM, whose certificates clients may show, as administrators do."""
+    tls_before: bool = False
+    """Whether something that you trust, over a network that you trust, speaks TLS before this process."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of what stands before; of these alone X-Forwarded-For is believed."""
+
+
+class Tokens(Section):
+    """The keys that sign tokens, and for whom tokens are."""
+
+    key: Path | None = None
+    """The key that signs, PEM, mode 0600; where there is none, one that ends with the process."""
+    next_key: Path | None = None
+    """The key that will sign, published beside it."""
+    federations: tuple[str, ...] = ()
+    """Audiences that are told only what is affirmed."""
+
+
+class Policies(Section):
+    """The owner's policies."""
+
+    default: str = BUILTIN
+    """The file of the policy for who brings none, or `builtin`."""
+    also: tuple[str, ...] = ()
+    """Files of further policies, asked for by their digests."""
+
+
+class CollateralPlaces(Section):
+    """Where certificates and revocation lists are found."""
+
+    store: Path | None = None
+    """Where they are kept on this machine; this user's cache where it is not set."""
+    mirrors: tuple[str, ...] = ()
+    """Services that answer as AMD's KDS does, asked before it."""
+    kds: str = KDS_URL
+    """AMD's KDS."""
+    offline: bool = False
+    """Whether nothing is fetched."""
+    simulated_root: Path | None = None
+    """A simulated platform that is accepted instead of AMD's; it promises nothing."""
+
+
+class State(Section):
+    """Where it stands which challenges were answered."""
+
+    store: Literal["memory", "redis", "sealed"] = "memory"
+    """`memory`: in one process. `redis`: for all replicas. `sealed`: nowhere, so that only time limits a challenge."""
+    redis: str = "redis://127.0.0.1:6379/0"
+    """The Redis or Valkey, as redis://HOST:PORT/DB, or rediss:// with TLS; never with a password."""
+    redis_password: Path | None = None
+    """The file with its password, mode 0600."""
+    redis_user: str = ""
+    """Its user, where it has users."""
+    redis_ca: Path | None = None
+    """The authority, PEM, that its certificate is from; the machine's own where it is not set."""
+    seal_key: Path | None = None
+    """The key that all replicas seal challenges with: 64 hex digits, mode 0600."""
+
+
+class Limits(Section):
+    """What one client, and all together, may ask of one process."""
+
+    requests_per_second: Annotated[float, Field(gt=0, le=1e6)] = 100.0
+    """Of one client (an IPv4 address, or the /64 of an IPv6 address), in the long run."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 400
+    """Of one client, at once."""
+    concurrent: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Requests that are under way at a time; each may have a body of 2 MiB."""
+    connections: Annotated[int, Field(ge=1, le=65_536)] = 1024
+    """Connections at a time."""
+    connections_per_client: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Connections of one client at a time; of what stands before this process, all."""
+    header_seconds: Seconds = 10.0
+    """The longest wait for a request to begin, its headers included."""
+    request_seconds: Seconds = 60.0
+    """The longest time from there to the end of its answer."""
+    shutdown_seconds: Seconds = 10.0
+    """How long what is under way may take once the service is told to stop."""
+
+
+class Logs(Section):
+    """What is written about requests."""
+
+
+class Audit(Section):
+    """The record of verdicts."""
+
+
+class Metrics(Section):
+    """Figures for who watches the service."""
+
+
+class Tracing(Section):
+    """Traces of requests."""
+
+
+class Pages(Section):
+    """What people see in a browser."""
+
+
+class Settings(Section):
+    """All sections."""
+
+    listen: Listen = Listen()
+    tokens: Tokens = Tokens()
+    policies: Policies = Policies()
+    collateral: CollateralPlaces = CollateralPlaces()
+    state: State = State()
+    limits: Limits = Limits()
+    logs: Logs = Logs()
+    audit: Audit = Audit()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
+    pages: Pages = Pages()
