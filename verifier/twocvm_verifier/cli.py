@@ -5,6 +5,7 @@ The shell around `verifier` and `appraisal`; files and the clock are in `shell`,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -47,8 +48,10 @@ from .shell import (
 
 if TYPE_CHECKING:
     from .bundle import Case
+    from .errors import TwoCvmError
     from .result import Appraisal
     from .snp.roots import Roots
+    from .strictjson import Json
 
 app = command_group()
 
@@ -69,6 +72,9 @@ BundleFile: TypeAlias = Annotated[
 BundleOut: TypeAlias = Annotated[
     Path | None, file_option("Keep evidence, policy and verdict in one file, to be judged again.", "--bundle-out")
 ]
+HtmlOut: TypeAlias = Annotated[
+    Path | None, file_option("Write the judgement as a page for people, which needs nothing else.", "--html")
+]
 
 
 @app.callback()
@@ -87,6 +93,7 @@ def appraise_command(
     policy: PolicyFile = "",
     bundle: BundleFile = None,
     bundle_out: BundleOut = None,
+    html: HtmlOut = None,
     simulated_root: SimulatedRoot = None,
     at: At = "",
     store: StoreFolder = None,
@@ -110,17 +117,23 @@ def appraise_command(
     evidence = _Evidence(report=report, vek=vek, chain=chain, crl=crl, cert_table=cert_table, manifest=manifest)
     places = Places(store=store, mirrors=mirror or (), kds=kds, offline=offline)
     evidence.require_one(bundle)
+    page = None if html is None else _Page(html)
     try:
         roots = roots_of(simulated_root)
         if bundle is not None:
-            appraisal = _judge_bundle(bundle, roots=roots, policy=policy, at=judged_at if at else None)
+            judged = _judge_bundle(bundle, roots=roots, policy=policy, at=judged_at if at else None)
         else:
             case = evidence.case(policy=policy or BUILTIN, judged_at=judged_at, places=places, roots=roots)
-            appraisal = _judge_case(case, roots=roots, bundle_out=bundle_out)
+            judged = _judge_case(case, roots=roots, bundle_out=bundle_out)
     except TwoCvmError as error:
         if output is OutputForm.JSON:
             write_json(error_json(error, judged_at=judged_at))
+        if page is not None:
+            page.write_error(error, judged_at=judged_at)
         raise
+    appraisal = judged.appraisal
+    if page is not None:
+        page.write(judged, roots=roots)
     if output is OutputForm.JSON:
         write_json(appraisal.to_json())
     else:
@@ -168,24 +181,67 @@ class _Evidence:
         )
 
 
-def _judge_case(case: Case, *, roots: Roots, bundle_out: Path | None) -> Appraisal:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What was judged, from which bundle if from one, and what came out."""
+
+    case: Case
+    bundle: bytes | None
+    appraisal: Appraisal
+
+
+class _Page:
+    """The page that is asked for with --html; what makes it is looked for before anything is judged."""
+
+    def __init__(self, file: Path) -> None:
+        from .errors import UnsupportedError
+
+        try:
+            from .pages import rendering
+        except ModuleNotFoundError as error:
+            raise UnsupportedError("EXTRA_MISSING", f"{error.name}: not installed; install twocvm[service]") from error
+        self._file = file
+        self._rendering = rendering
+
+    def write(self, judged: _Judged, *, roots: Roots) -> None:
+        """Write the page of a judgement."""
+        from .pages.report import report_document
+        from .pages.reproduction import Asked
+
+        asked = Asked(release=False, bound=False, bundle=judged.bundle)
+        self._write(report_document(judged.case, judged.appraisal, roots=roots, asked=asked))
+
+    def write_error(self, error: TwoCvmError, *, judged_at: datetime) -> None:
+        """Write the page that says why nothing was judged."""
+        from .pages.report import error_document
+
+        self._write(error_document(error, judged_at=judged_at))
+
+    def _write(self, document: Mapping[str, Json]) -> None:
+        origin = self._rendering.Origin(maker=self._rendering.maker(), service="", until="")
+        write_file(self._file, self._rendering.report_page(document, origin).encode(), option="--html")
+
+
+def _judge_case(case: Case, *, roots: Roots, bundle_out: Path | None) -> _Judged:
     from .bundle import bundle_of, judge
 
     appraisal = judge(case, roots=roots)
     if bundle_out is not None:
         write_file(bundle_out, bundle_of(case, appraisal).encode(), option="--bundle-out")
-    return appraisal
+    return _Judged(case=case, bundle=None, appraisal=appraisal)
 
 
-def _judge_bundle(path: Path, *, roots: Roots, policy: str, at: datetime | None) -> Appraisal:
+def _judge_bundle(path: Path, *, roots: Roots, policy: str, at: datetime | None) -> _Judged:
     """Judge as the bundle was judged, and demand the same verdict; or by a policy or time of the caller's own."""
     from .bundle import judge, parse_bundle, rejudge
 
-    bundle = parse_bundle(read_file(path, option="--bundle"))
+    raw = read_file(path, option="--bundle")
+    bundle = parse_bundle(raw)
     if not policy and at is None:
-        return rejudge(bundle, roots=roots)
+        return _Judged(case=bundle.case, bundle=raw, appraisal=rejudge(bundle, roots=roots))
     case = replace(bundle.case, policy=read_policy(policy)) if policy else bundle.case
-    return judge(case if at is None else replace(case, judged_at=at), roots=roots)
+    case = case if at is None else replace(case, judged_at=at)
+    return _Judged(case=case, bundle=raw, appraisal=judge(case, roots=roots))
 
 
 def _write_text(appraisal: Appraisal, *, quiet: bool, verbose: bool) -> None:

@@ -26,7 +26,7 @@ _ATTACK_STATUS = {
     AdvisoryStatus.CANNOT_BE_ATTESTED: ("cannot be attested", "yellow"),
     AdvisoryStatus.CLOSED: ("closed", "green"),
 }
-_LEVEL_NAMES = {"AL1": "chip", "AL2": "firmware and TCB", "AL3": "kernel", "AL4": "guest software and manifest"}
+LEVEL_NAMES = {"AL1": "chip", "AL2": "firmware and TCB", "AL3": "kernel", "AL4": "guest software and manifest"}
 _SHOWN_FACTS = ("measurement", "report_data", "host_data", "chip_id", "policy", "platform_info", "vmpl", "reported_tcb")
 
 
@@ -123,7 +123,7 @@ def _levels(appraisal: Appraisal) -> Iterator[Text]:
     yield Text("proved by", style="bold")
     for proof in appraisal.levels:
         by = (proof.proved_by, "green") if proof.proved_by else ("nothing", "yellow")
-        name = f"{proof.level} {_LEVEL_NAMES[proof.level]}"
+        name = f"{proof.level} {LEVEL_NAMES[proof.level]}"
         yield Text.assemble(f"  {name:32} ", by, f"   ({proof.detail})")
 
 
