@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.amd import AT, fake_amd
+from tests.support.azure import FakeAzure, hcl_report
 from tests.support.crls import ISSUER_SERIAL, crl_of
 from tests.support.manifests import AT as SESSION_AT
 from tests.support.manifests import World
@@ -32,7 +33,7 @@ NONCE = bytes(range(32))
 
 def seeds() -> dict[str, list[bytes]]:
     """Return what each target begins with; a target that is missing here begins with nothing."""
-    return _of_hardware() | _of_sessions() | _of_text()
+    return _of_hardware() | _of_azure() | _of_sessions() | _of_text()
 
 
 def _of_hardware() -> dict[str, list[bytes]]:
@@ -46,6 +47,18 @@ def _of_hardware() -> dict[str, list[bytes]]:
         "snp.crl.parse_crl": [crl_of(milan), crl_of(milan, revoked=(ISSUER_SERIAL,))],
         "snp.certtable.parse_cert_table": [bytes(24), _table(milan.vcek())],
         "snp.tcb.parse_tcb": [milan.tcb],
+    }
+
+
+def _of_azure() -> dict[str, list[bytes]]:
+    azure = FakeAzure()
+    report = fake_amd(Product.MILAN).report(report_data=azure.report_data())
+    member = azure.member(extra_data=NONCE)
+    return {
+        "azure.hcl.parse_hcl": [hcl_report(report, azure.runtime)],
+        "azure.member.parse_member": [member.encode()],
+        "azure.quote.parse_quote": [member.quote.raw],
+        "azure.runtime.parse_runtime": [azure.runtime],
     }
 
 

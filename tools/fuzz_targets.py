@@ -18,6 +18,10 @@ from tests.support.vek_agreement import assert_agreement
 from twocvm_verifier import bundle, clock, dsse, eventlog, evidence, receipt, receipt_body, receipt_file, strictcbor
 from twocvm_verifier import strictjson as js
 from twocvm_verifier.advisories.document import parse_advisory
+from twocvm_verifier.azure.hcl import parse_hcl
+from twocvm_verifier.azure.member import AzureMember, parse_member
+from twocvm_verifier.azure.quote import parse_quote
+from twocvm_verifier.azure.runtime import parse_runtime
 from twocvm_verifier.binding import Claims, parse_claims
 from twocvm_verifier.collateral.archive import parse_archive
 from twocvm_verifier.errors import MalformedError, TwoCvmError
@@ -95,6 +99,10 @@ def _vek(data: bytes) -> bytes:
 # By module and function. Where a format is canonical, `write` is what makes it so.
 TARGETS: Final[dict[str, Target]] = {
     "advisories.document.parse_advisory": Target(parse=_text(parse_advisory)),
+    "azure.hcl.parse_hcl": Target(parse=parse_hcl),
+    "azure.member.parse_member": Target(parse=parse_member, write=AzureMember.encode),
+    "azure.quote.parse_quote": Target(parse=parse_quote, write=lambda it: it.raw),
+    "azure.runtime.parse_runtime": Target(parse=parse_runtime, write=lambda it: it.raw),
     "binding.parse_claims": Target(parse=parse_claims, write=Claims.encode),
     "bundle.parse_bundle": Target(parse=bundle.parse_bundle, refusals=(TwoCvmError,)),
     "clock.parse_time": Target(

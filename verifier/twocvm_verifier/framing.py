@@ -22,6 +22,9 @@ ROSTER: Final = "2cvm.roster.v1"
 LOG: Final = "2cvm.log.v1"
 POLICY: Final = "2cvm.policy.v1"
 SIMULATED: Final = "2cvm.simulated.v1"
+AUDIT: Final = "2cvm.audit.v1"
+QUOTE: Final = "2cvm.vtpm-quote.v1"
+REFERENCE_VALUES: Final = "2cvm.reference-values.v1"
 
 HASH_BYTES: Final = 32
 
@@ -90,6 +93,13 @@ def batch_leaf(*, nonce: bytes, binder: bytes) -> bytes:
     """Return a batch's leaf: SHA-256(0x00 || nonce || binder)."""
     _fixed(nonce=nonce, binder=binder)
     return sha256(b"\x00" + nonce + binder)
+def quote_extra_data(report_data: bytes) -> bytes:
+    """Return what a vTPM's quote is asked for, to bind the 64 bytes that REPORT_DATA binds elsewhere (32 bytes)."""
+    if len(report_data) != 2 * HASH_BYTES:
+        raise ValueError(f"report_data: got {len(report_data)} bytes, want {2 * HASH_BYTES}")
+    return sha256(tagged(QUOTE, report_data))
+
+
 
 
 def batch_node(left: bytes, right: bytes) -> bytes:

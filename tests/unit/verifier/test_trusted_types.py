@@ -24,6 +24,7 @@ MADE_IN = {
     "Manifest": {f"{VERIFIER}/manifest/parse.py"},
     "Roots": {f"{VERIFIER}/snp/roots.py"},
     "Roster": {f"{VERIFIER}/manifest/roster.py"},
+    "VerifiedAzureReport": {f"{VERIFIER}/azure/verify.py"},
     "VerifiedCrl": {f"{VERIFIER}/snp/crl.py"},
     "VerifiedLog": {f"{VERIFIER}/eventlog.py"},
     "VerifiedReceipt": {f"{VERIFIER}/receipt_file.py"},

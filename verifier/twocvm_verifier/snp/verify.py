@@ -83,6 +83,16 @@ class VerifiedReport:
         return self.vek.simulated
 
     @property
+    def bound_data(self) -> bytes:
+        """The 64 bytes that the guest had signed for it (`docs/spec/claims.md`, 3)."""
+        return self.report.report_data
+
+    @property
+    def boot(self) -> bytes:
+        """What tells two starts of a guest apart that have one REPORT_ID: nothing, for here no two have."""
+        return b""
+
+    @property
     def valid_until(self) -> datetime:
         """When the first certificate of the chain ends, or the revocation list that was used."""
         if isinstance(self.revocation, FoundCrl):
