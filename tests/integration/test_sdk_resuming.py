@@ -136,7 +136,7 @@ def test_patience_ends(guest: LyingGuest, tmp_path: Path) -> None:
     """A guest that cannot be reached any more is tried as often as was said, and no more."""
     with Wire(guest) as wire:
         side = Side(guest, "hospital-a", tmp_path)
-        wire.breaks.append(Break(up_bytes=9_000))
+        wire.breaks.append(Break(up_bytes=4_000))
         with side.connect(url=wire.url, patience=Patience(attempts=5, first_pause_seconds=0.001)) as session:
             wire.target = None
             with pytest.raises(FetchError) as lost:

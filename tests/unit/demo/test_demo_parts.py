@@ -93,9 +93,12 @@ def test_first_failure_ends_everybodys_waiting() -> None:
     assert stopped.is_set()
 
 
-def test_interruption_ends_everybodys_waiting() -> None:
+def test_interruption_ends_everybodys_waiting(request: pytest.FixtureRequest) -> None:
     """Where a person interrupts, nobody is waited for."""
     stopped = threading.Event()
+    # What runs in the background of a shell is born deaf to this signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def work(name: str) -> str:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
