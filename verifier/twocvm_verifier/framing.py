@@ -83,6 +83,13 @@ def simulated_measurement(canonical_files: bytes) -> bytes:
     return hashlib.sha384(tagged(SIMULATED, canonical_files)).digest()
 
 
+def quote_extra_data(report_data: bytes) -> bytes:
+    """Return what a vTPM's quote is asked for, to bind the 64 bytes that REPORT_DATA binds elsewhere (32 bytes)."""
+    if len(report_data) != 2 * HASH_BYTES:
+        raise ValueError(f"report_data: got {len(report_data)} bytes, want {2 * HASH_BYTES}")
+    return sha256(tagged(QUOTE, report_data))
+
+
 def binder(*, spki_der: bytes, exported: bytes) -> bytes:
     """Return the binder of a connection: SHA-256(SPKI DER || exporter value of 32 bytes)."""
     _fixed(exported=exported)
@@ -93,13 +100,6 @@ def batch_leaf(*, nonce: bytes, binder: bytes) -> bytes:
     """Return a batch's leaf: SHA-256(0x00 || nonce || binder)."""
     _fixed(nonce=nonce, binder=binder)
     return sha256(b"\x00" + nonce + binder)
-def quote_extra_data(report_data: bytes) -> bytes:
-    """Return what a vTPM's quote is asked for, to bind the 64 bytes that REPORT_DATA binds elsewhere (32 bytes)."""
-    if len(report_data) != 2 * HASH_BYTES:
-        raise ValueError(f"report_data: got {len(report_data)} bytes, want {2 * HASH_BYTES}")
-    return sha256(tagged(QUOTE, report_data))
-
-
 
 
 def batch_node(left: bytes, right: bytes) -> bytes:
