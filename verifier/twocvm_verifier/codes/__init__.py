@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from . import clients, connection, evidence, filters, manifest, runtime, service, session
+from . import azure, clients, connection, evidence, filters, manifest, runtime, service, session
 from .table import Code
 
 __all__ = ["CODES", "GROUPS", "Code", "merged"]
@@ -21,6 +21,7 @@ __all__ = ["CODES", "GROUPS", "Code", "merged"]
 GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
     {
         "Evidence and appraisal": evidence.CODES,
+        "Evidence of Azure's confidential VMs": azure.CODES,
         "Manifest and statements": manifest.CODES,
         "Attested connection": connection.CODES,
         "Session": session.CODES,
