@@ -83,7 +83,12 @@ def evidence_vectors() -> Iterator[Vector]:
     least = Evidence(report=b"r", claims=b"c", vek=b"v")
     whole = Evidence(report=b"report", claims=b"claims", vek=b"vek", chain=b"chain", crl=b"crl")
     batch = Evidence(report=b"report", claims=b"claims", vek=b"vek", path=b"\x00" + KEY + b"\x01" + MANIFEST)
-    for name, comment, given in (("least", "the required members", least), ("whole", "all but a path", whole)):
+    accepted = (
+        ("bare", "the required members: the host has no VEK", Evidence(report=b"r", claims=b"c")),
+        ("least", "the required members and the VEK", least),
+        ("whole", "all but a path", whole),
+    )
+    for name, comment, given in accepted:
         yield vector(f"evidence/certificate-{name}", "accept", 2, comment, evidence.encode_cbor(given), form="cbor")
         yield vector(f"evidence/answer-{name}", "accept", 3, comment, evidence.encode_json(given), form="json")
     yield vector("evidence/answer-batch", "accept", 3, "a path of two steps", evidence.encode_json(batch), form="json")
@@ -113,7 +118,7 @@ def _refused_answers(least: bytes, batch: bytes) -> dict[str, bytes]:
         "white space": least.replace(b",", b", "),
         "duplicate key": least.replace(b"{", b'{"claims":["application/cbor","Yw"],', 1),
         "wrong order": b"{" + b",".join(reversed([canonical({name: members[name]})[1:-1] for name in members])) + b"}",
-        "missing member": canonical({name: pair for name, pair in members.items() if name != "vek"}),
+        "missing member": canonical({name: pair for name, pair in members.items() if name != "snp"}),
         "further member": canonical({**members, "gpu": ["application/octet-stream", "cg"]}),
         "padding": least.replace(b'"cg"', b'"cg=="'),
         "trailing bits": least.replace(b'"cg"', b'"ch"'),

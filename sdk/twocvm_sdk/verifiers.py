@@ -23,7 +23,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from twocvm_verifier import strictjson
-from twocvm_verifier.appraisal import Judgement, Question, Verifier
+from twocvm_verifier.appraisal import Judgement, Question, VekSource, Verifier, completed, no_veks
 from twocvm_verifier.appraisal.delegated import Word, judge_by_word, weakest
 from twocvm_verifier.clock import require_utc
 from twocvm_verifier.errors import CollateralError, FetchError, MalformedError, TwoCvmError
@@ -46,14 +46,15 @@ DEFAULT_SECONDS: Final = 4.0
 _KNOWN_WORDS: Final = 16
 
 
-def local_verifier(*, roots: Roots | None = None, crls: CrlUse = PREFER) -> SnpVerifier:
+def local_verifier(*, roots: Roots | None = None, crls: CrlUse = PREFER, veks: VekSource = no_veks) -> SnpVerifier:
     """Return the verifier on this machine.
 
     Args:
         roots: Trust anchors; AMD's where none are given.
         crls: Whether revocation is asked about.
+        veks: Where a VEK is found that a guest's host has not got.
     """
-    return SnpVerifier(roots=amd_roots() if roots is None else roots, crls=crls)
+    return SnpVerifier(roots=amd_roots() if roots is None else roots, crls=crls, veks=veks)
 
 
 class RemoteVerifier:
@@ -68,13 +69,23 @@ class RemoteVerifier:
         audience: For whom its tokens are to be.
         allow_simulated: Whether a simulated platform, which protects nothing, is accepted at all; the manifest must
             allow it too.
+        veks: Where a VEK is found that a guest's host has not got; its kind and chip are looked at here, too.
     """
 
-    def __init__(self, service: Service, *, keys: KeySource, audience: str, allow_simulated: bool) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        keys: KeySource,
+        audience: str,
+        allow_simulated: bool,
+        veks: VekSource = no_veks,
+    ) -> None:
         self.service: Final = service
         self._keys: Final = keys
         self._audience: Final = audience
         self._allow_simulated: Final = allow_simulated
+        self._find_vek: Final = veks
         self._words: LRUCache[tuple[bytes, ...], Word] = LRUCache(maxsize=_KNOWN_WORDS)
         self._lock: Final = threading.Lock()
 
@@ -89,8 +100,10 @@ class RemoteVerifier:
         Raises:
             MalformedError: The evidence is none.
             FetchError: VERIFIER_UNREACHABLE, VERIFIER_KEYS, VERIFIER_ANSWER.
+            NotFoundError: VEK_MISSING: the evidence has none, and none is found.
             ValueError: The policy cannot be written down.
         """
+        question = completed(question, veks=self._find_vek, at=at)
         name = _identity(question)
         with self._lock:
             word = self._words.get(name)

@@ -39,7 +39,7 @@ MEDIA_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 JSON_MEDIA_TYPE: Final = "application/cmw+json"
-_REQUIRED: Final = frozenset({"snp", "claims", "vek"})
+_REQUIRED: Final = frozenset({"snp", "claims"})
 _PAIR: Final = 2
 # In the order of RFC 8785, with what stands between two members: each has one spelling but for its value.
 _SPELLED: Final = tuple((name, f'"{name}":["{MEDIA_TYPES[name]}","') for name in sorted(MEDIA_TYPES))
@@ -52,7 +52,8 @@ class Evidence:
     Attributes:
         report: The platform's report, as it came (the member `snp`).
         claims: What REPORT_DATA is the hash of, as it came: canonical CBOR, see `binding.parse_claims`.
-        vek: DER of the certificate of the key that signed the report.
+        vek: DER of the certificate of the key that signed the report. Absent where the guest's host has none to hand
+            over; whoever judges finds it elsewhere.
         chain: PEM of ASK or ASVK, then ARK. Absent where the verifier is expected to have them.
         crl: DER of the ARK's revocation list, where the guest has one.
         path: Only in answers for a batch: the steps from this connection's leaf to the root, possibly none (`b""`).
@@ -60,7 +61,7 @@ class Evidence:
 
     report: bytes
     claims: bytes
-    vek: bytes
+    vek: bytes | None = None
     chain: bytes | None = None
     crl: bytes | None = None
     path: bytes | None = None
@@ -168,7 +169,7 @@ def _evidence(collection: Mapping[str, object], read: Callable[[object, str], by
     return Evidence(
         report=members["snp"],
         claims=members["claims"],
-        vek=members["vek"],
+        vek=members.get("vek"),
         chain=members.get("chain"),
         crl=members.get("crl"),
         path=members.get("path"),

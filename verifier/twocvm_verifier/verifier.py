@@ -15,7 +15,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from .appraisal import Judgement, Question, appraise_guest
+from .appraisal import Judgement, Question, VekSource, appraise_guest, completed, no_veks
 from .clock import require_utc
 from .snp.chain import VerifiedVek, vek_case, verify_vek
 from .snp.examination import Examination, examine_report
@@ -37,11 +37,13 @@ class SnpVerifier:
     Args:
         roots: The trust anchors: `amd_roots()`, or `simulated_roots(pem)` where a simulated platform is meant.
         crls: How revocation is asked about: `Crls(mode=..., held=...)`, or `Unchecked(reason)` where it is not.
+        veks: Where a VEK is found that a guest has not got; by default nowhere. What it finds is verified like any.
     """
 
-    def __init__(self, *, roots: Roots, crls: CrlUse = PREFER) -> None:
+    def __init__(self, *, roots: Roots, crls: CrlUse = PREFER, veks: VekSource = no_veks) -> None:
         self.roots = roots
         self.crls = crls
+        self._find_vek = veks
         self._crls = CrlStore(roots=roots, use=crls)
         self._veks: LRUCache[bytes, VerifiedVek] = LRUCache(maxsize=MAX_CACHED_VEKS)
         self._reports: LRUCache[bytes, VerifiedReport] = LRUCache(maxsize=MAX_KNOWN_REPORTS)
@@ -60,10 +62,11 @@ class SnpVerifier:
             at: When the chain must be valid (aware, UTC).
 
         Raises:
-            TwoCvmError: As `verify`.
+            TwoCvmError: As `verify`; VEK_MISSING where the evidence has none and none is found.
         """
-        evidence = question.evidence
-        verified = self.verify(evidence.report, vek=evidence.vek, chain=evidence.chain, crl=evidence.crl, at=at)
+        whole = completed(question, veks=self._find_vek, at=at)
+        evidence = whole.evidence
+        verified = self.verify(evidence.report, vek=whole.vek, chain=evidence.chain, crl=evidence.crl, at=at)
         appraisal = appraise_guest(
             verified,
             policy=question.policy,

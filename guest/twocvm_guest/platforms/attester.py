@@ -19,6 +19,7 @@ class Attester(Protocol):
 
         Raises:
             ValueError: `report_data` is not 64 bytes.
+            DeviceError: Its device made none, now or ever again (`fatal`).
             OSError: The platform made none.
         """
         ...
@@ -35,12 +36,12 @@ class Attester(Protocol):
         """
         ...
 
-    def vek(self) -> bytes:
-        """Return the DER of the certificate of the key that signs the reports."""
+    def vek(self) -> bytes | None:
+        """Return the DER of the certificate of the key that signs the reports, or None where the host has none."""
         ...
 
-    def chain(self) -> bytes:
-        """Return the PEM of the ASK or ASVK, then the ARK."""
+    def chain(self) -> bytes | None:
+        """Return the PEM of the ASK or ASVK, then the ARK, or None where the host has them not."""
         ...
 
     def crl(self) -> bytes | None:

@@ -59,8 +59,7 @@ def lock(
         consents=read_consents(consents),
         policy=side.policy,
         identity=side.identity,
-        roots=side.roots,
-        crls=side.crls,
+        verifier=side.verifier,
     )
     keep_crl(side, proof)
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
@@ -141,8 +140,7 @@ def connect(side: Side, *, watching: Watching | None = None) -> Session:
         manifest=side.manifest,
         policy=side.policy,
         identity=side.identity,
-        roots=side.roots,
-        crls=side.crls,
+        verifier=side.verifier,
         watching=watching or Watching(),
     )
     keep_crl(side, session.proof)

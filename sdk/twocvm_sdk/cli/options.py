@@ -13,15 +13,15 @@ import typer
 
 from twocvm_verifier.shell import read_file, read_manifest, read_policy, roots_of, unusable
 
-from .revocation import held_crls, open_store
+from .revocation import found_veks, held_crls, open_store
 
 if TYPE_CHECKING:
     from twocvm_sdk.identity import Identity
+    from twocvm_verifier.appraisal import Verifier
     from twocvm_verifier.collateral import Store
     from twocvm_verifier.manifest import Manifest
     from twocvm_verifier.manifest.statements import Statement
     from twocvm_verifier.policy import Policy
-    from twocvm_verifier.snp.revocation import CrlUse
     from twocvm_verifier.snp.roots import Roots
 
 _SALT_BYTES: Final = 32
@@ -54,9 +54,8 @@ class Side:
     identity: Identity
     manifest: Manifest
     policy: Policy
-    roots: Roots | None
+    verifier: Verifier
     store: Store
-    crls: CrlUse
 
 
 def read_side(
@@ -70,6 +69,7 @@ def read_side(
         TwoCvmError: A file is not what it should be.
     """
     from twocvm_sdk.identity import Identity
+    from twocvm_sdk.verifiers import local_verifier
 
     guest_address(url)
     own = read_manifest(manifest)
@@ -80,9 +80,8 @@ def read_side(
         identity=Identity.load(identity, pin=ask_pin),
         manifest=own,
         policy=read_policy(policy),
-        roots=roots,
+        verifier=local_verifier(roots=roots, crls=held_crls(lists), veks=found_veks(store, roots=roots, fetching=True)),
         store=lists,
-        crls=held_crls(lists),
     )
 
 

@@ -25,16 +25,15 @@ from twocvm_verifier.shell import (
 from .guests import show_proof
 from .options import GuestUrl, ManifestFile, ask_pin, guest_address, read_roots, writing
 from .printing import Printer
-from .revocation import held_crls, open_store, remember_crl
+from .revocation import found_veks, held_crls, open_store, remember_crl
 
 if TYPE_CHECKING:
     from twocvm_sdk.connection import AttestedConnection
     from twocvm_sdk.endpoint import Endpoint
     from twocvm_sdk.proxy import Listener
+    from twocvm_verifier.appraisal import Verifier
     from twocvm_verifier.errors import TwoCvmError
     from twocvm_verifier.manifest import Manifest
-    from twocvm_verifier.snp.revocation import Crls
-    from twocvm_verifier.snp.roots import Roots
 
 
 def proxy(
@@ -62,12 +61,14 @@ def proxy(
 ) -> None:
     """Take plain HTTP from tools on this machine and pass it on to a guest that proves itself on every connection."""
     from twocvm_sdk.proxy import Gate, Proxy
+    from twocvm_sdk.verifiers import local_verifier
 
     printer = Printer(form=form, quiet=quiet, verbose=verbose)
     own = read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=own)
     lists = open_store(store, roots=roots)
-    endpoint = _endpoint(guest, manifest=own, policy=policy, identity=identity, roots=roots, crls=held_crls(lists))
+    verifier = local_verifier(roots=roots, crls=held_crls(lists), veks=found_veks(store, roots=roots, fetching=True))
+    endpoint = _endpoint(guest, manifest=own, policy=policy, identity=identity, verifier=verifier)
     with _listener(listen) as listener:
         gate = Gate(hosts=listener.hosts, secret=_secret(secret, listener=listener, lends=identity is not None))
         with endpoint.open() as first:
@@ -95,9 +96,7 @@ class _Teller:
         self._printer.say(f"{error.code}: {error.detail}")
 
 
-def _endpoint(
-    guest: str, *, manifest: Manifest, policy: str, identity: Path | None, roots: Roots | None, crls: Crls
-) -> Endpoint:
+def _endpoint(guest: str, *, manifest: Manifest, policy: str, identity: Path | None, verifier: Verifier) -> Endpoint:
     from twocvm_sdk.endpoint import Endpoint
     from twocvm_sdk.identity import Identity
 
@@ -107,8 +106,7 @@ def _endpoint(
         manifest=manifest,
         policy=read_policy(policy),
         identity=None if identity is None else Identity.load(identity, pin=ask_pin),
-        roots=roots,
-        crls=crls,
+        verifier=verifier,
     )
 
 

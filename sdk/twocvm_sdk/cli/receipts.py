@@ -24,7 +24,7 @@ from twocvm_verifier.shell import (
 
 from .options import read_roots
 from .printing import Printer, proof_lines, table
-from .revocation import held_crls, open_store
+from .revocation import found_veks, held_crls, open_store
 
 if TYPE_CHECKING:
     from twocvm_verifier.manifest import Manifest
@@ -51,9 +51,8 @@ def verify(
 ) -> None:
     """Judge a receipt, years later; nothing is ever fetched, with or without --offline."""
     del offline
+    from twocvm_sdk.verifiers import local_verifier
     from twocvm_verifier.receipt_file import verify_receipt_file
-    from twocvm_verifier.snp.roots import amd_roots
-    from twocvm_verifier.verifier import SnpVerifier
 
     expected: Manifest | bytes = bytes.fromhex(manifest) if _HASH.fullmatch(manifest) else read_manifest(manifest)
     roots = read_roots(simulated_root, manifest=None if isinstance(expected, bytes) else expected)
@@ -61,7 +60,11 @@ def verify(
         read_file(file, option="FILE").removesuffix(b"\n"),
         manifest=expected,
         policy=read_policy(policy),
-        verifier=SnpVerifier(roots=roots or amd_roots(), crls=held_crls(open_store(store, roots=roots))),
+        verifier=local_verifier(
+            roots=roots,
+            crls=held_crls(open_store(store, roots=roots)),
+            veks=found_veks(store, roots=roots, fetching=False),
+        ),
         at=time_of(at),
     )
     printer = Printer(form=form, quiet=quiet, verbose=verbose)

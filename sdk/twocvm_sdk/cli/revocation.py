@@ -1,19 +1,28 @@
-"""Revocation lists on this machine: a command uses the newest one it ever saw, whatever the guest's host hands over.
+"""Collateral on this machine, for commands on guests: revocation lists, and VCEKs that a guest's host has not got.
 
-The store's lists go into every judgement beside the one that a guest brings, and the newest counts; one that a guest
-brings and that is newer stays in the store, for the next command. Nothing is fetched here (`twocvm collateral fetch`).
+A command uses the newest list it ever saw, whatever the guest's host hands over: the store's lists go into every
+judgement beside the one that a guest brings, and the newest counts; one that a guest brings and that is newer stays in
+the store, for the next command. No list is fetched here (`twocvm collateral fetch`). A VCEK is, once, where evidence
+comes without one: from a mirror or from AMD, as for evidence at rest.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from twocvm_verifier.appraisal import JudgedReport
+    from datetime import datetime
+
+    from twocvm_verifier.appraisal import JudgedReport, VekSource
     from twocvm_verifier.collateral import Store
+    from twocvm_verifier.snp.report import Report
     from twocvm_verifier.snp.revocation import Crls
     from twocvm_verifier.snp.roots import Roots
+
+# A handshake waits for it; what comes later is in the store for the next try.
+_PATIENCE_SECONDS: Final = 8.0
 
 
 def open_store(folder: Path | None, *, roots: Roots | None) -> Store:
@@ -35,6 +44,29 @@ def held_crls(store: Store) -> Crls:
     from twocvm_verifier.snp.revocation import CrlMode, Crls
 
     return Crls(mode=CrlMode.PREFER, held=store.crls())
+
+
+def found_veks(folder: Path | None, *, roots: Roots | None, fetching: bool) -> VekSource:
+    """Return how a command finds a VCEK that a guest's host has not got: in the store, at mirrors, at AMD.
+
+    Args:
+        folder: As `open_store`.
+        roots: As `open_store`.
+        fetching: Whether mirrors and AMD are asked at all.
+    """
+
+    def find(report: Report, at: datetime) -> bytes:
+        from twocvm_verifier.gathering import KDS_URL, Places, open_collateral
+        from twocvm_verifier.snp.roots import amd_roots
+
+        mirrors, kds = os.environ.get("TWOCVM_MIRROR", "").split(), os.environ.get("TWOCVM_KDS", KDS_URL)
+        places = Places(store=folder, mirrors=mirrors, kds=kds, offline=not fetching)
+        collateral = open_collateral(
+            places, roots=roots or amd_roots(), fetching=fetching, patience_seconds=_PATIENCE_SECONDS
+        )
+        return collateral.vek_of(report, at=at).der
+
+    return find
 
 
 def remember_crl(verified: JudgedReport, *, store: Store) -> None:

@@ -9,15 +9,18 @@ elsewhere (`delegated`).
 from __future__ import annotations
 
 from .guest import appraise_guest
-from .judgement import JudgedReport, Judgement, Question, Verifier
+from .judgement import JudgedReport, Judgement, Question, VekSource, Verifier, completed, no_veks
 from .rest import appraise, appraise_examination
 
 __all__ = [
     "JudgedReport",
     "Judgement",
     "Question",
+    "VekSource",
     "Verifier",
     "appraise",
     "appraise_examination",
     "appraise_guest",
+    "completed",
+    "no_veks",
 ]

@@ -61,8 +61,9 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
 
     Raises:
         MalformedError: Report or VEK are none.
+        NotFoundError: VEK_MISSING.
     """
-    report, vek = parse_report(question.evidence.report), parse_vek(question.evidence.vek).vek
+    report, vek = parse_report(question.evidence.report), parse_vek(question.vek).vek
     simulated_allowed = simulated_ok and question.manifest.platform.simulated
     checks = (
         check_report_data(report, question.report_data),

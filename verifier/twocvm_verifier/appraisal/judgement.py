@@ -6,19 +6,24 @@ Whoever asks has rebuilt the 64 bytes of REPORT_DATA itself, whatever verifier i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
+from twocvm_verifier.errors import NotFoundError
 from twocvm_verifier.evidence import Evidence
 from twocvm_verifier.manifest.model import Manifest
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal
-from twocvm_verifier.snp.report import Report
+from twocvm_verifier.snp.report import Report, parse_report
 from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
 REPORT_DATA_BYTES: Final = 64
+
+VekSource: TypeAlias = Callable[[Report, datetime], bytes]
+"""Finds the DER of the VEK that should verify a report, in force at a time, or raises a `CollateralError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,46 @@ class Question:
     def __post_init__(self) -> None:
         if len(self.report_data) != REPORT_DATA_BYTES:
             raise ValueError(f"report_data: got {len(self.report_data)} bytes, want {REPORT_DATA_BYTES}")
+
+    @property
+    def vek(self) -> bytes:
+        """DER of the VEK in the evidence.
+
+        Raises:
+            NotFoundError: VEK_MISSING: there is none; see `completed`.
+        """
+        if self.evidence.vek is None:
+            raise _vek_missing()
+        return self.evidence.vek
+
+
+def no_veks(report: Report, at: datetime) -> bytes:  # noqa: ARG001 - a `VekSource`
+    """Find none: evidence without a VEK cannot be judged.
+
+    Raises:
+        NotFoundError: VEK_MISSING, always.
+    """
+    raise _vek_missing()
+
+
+def completed(question: Question, *, veks: VekSource, at: datetime) -> Question:
+    """Return the question with a VEK in its evidence, as found where the guest's host has none to hand over.
+
+    What is found is verified like one that came along.
+
+    Args:
+        question: As asked.
+        veks: Where to look.
+        at: When it must be in force (aware, UTC).
+
+    Raises:
+        MalformedError: The report is none.
+        CollateralError: It is not found.
+    """
+    evidence = question.evidence
+    if evidence.vek is not None:
+        return question
+    return replace(question, evidence=replace(evidence, vek=veks(parse_report(evidence.report), at)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +135,7 @@ class Verifier(Protocol):
             CollateralError: Nobody can say now.
         """
         ...
+
+
+def _vek_missing() -> NotFoundError:
+    return NotFoundError("VEK_MISSING", "evidence: got no VEK, for the guest's host has none, and it is not at hand")
