@@ -12,7 +12,7 @@ Spec: component model, "Canonical ABI"; WASI 0.2.0 `filesystem`, `cli`, `io`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -24,7 +24,14 @@ from .binary import replace_first_module, strip
 RUN: Final = "wasi:cli/run@0.2.0"
 _ENTRY: Final = f"{RUN}#run"
 _INITIALIZE: Final = "_initialize"
-_NEEDED: Final = ("memory", "cabi_realloc", _ENTRY)
+_NEEDED: Final = ("memory", "cabi_realloc")
+# Where functions are imported from that belong to no interface.
+_ROOT: Final = "$root"
+_OPTIONS: Final = "(memory $memory) (realloc $realloc) string-encoding=utf8"
+_LIFTED_ENTRY: Final = (
+    f'(func $run (result (result)) (canon lift (core func $it "{_ENTRY}")))'
+    f'(instance $entry (export "run" (func $run))) (export "{RUN}" (instance $entry))'
+)
 
 _ERROR: Final = "wasi:io/error@0.2.0"
 _STREAMS: Final = "wasi:io/streams@0.2.0"
@@ -99,6 +106,40 @@ class _Function:
     parameters: str
     result: str = ""
 
+    @property
+    def lowered(self) -> str:
+        """What the shell lowers: a function of an instance, or one that the component imports by its plain name."""
+        return f'{self.instance} "{self.name}"' if self.instance else f"$call-{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A function of another component that the code calls, which C declares as an import of the module `$root`.
+
+    Attributes:
+        name: Plain, without an interface.
+        type: In the component's text format: `(param "x" (list f64)) (result u64)`.
+        parameters: In the core ABI, as WebAssembly's types: `i32 i32`.
+        result: Likewise; empty for none.
+    """
+
+    name: str
+    type: str
+    parameters: str
+    result: str = ""
+
+    def as_function(self) -> _Function:
+        """The same as a function of WASI is described."""
+        return _Function(interface=_ROOT, instance="", name=self.name, parameters=self.parameters, result=self.result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lift:
+    """A function that the code exports under this very name, and that the component does too, with this type."""
+
+    name: str
+    type: str
+
 
 _FUNCTIONS: Final = (
     _Function(interface=_STDERR, instance="$stderr", name="get-stderr", parameters="", result="i32"),
@@ -122,11 +163,14 @@ _FUNCTIONS: Final = (
 )
 
 
-def wrap(core: bytes) -> bytes:
+def wrap(core: bytes, *, calls: Sequence[Call] = (), lifts: Sequence[Lift] = (), runs: bool = True) -> bytes:
     """Return the component of a core module, without names.
 
     Args:
         core: Compiled with `sdk/c`: it exports its memory, `cabi_realloc` and the entry.
+        calls: What it calls of other components.
+        lifts: What it exports beside the entry.
+        runs: Whether it has the entry; not so for one that is only called.
 
     Raises:
         ComponentError: BUILD_FAILED; it imports what the SDK has not got, or lacks an export.
@@ -134,32 +178,36 @@ def wrap(core: bytes) -> bytes:
     from wasmtime import Engine, Module, wat2wasm
 
     module = Module(Engine(), core)
-    used = _used([(each.module, each.name or "") for each in module.imports])
+    known = (*_FUNCTIONS, *(call.as_function() for call in calls))
+    used = _used([(each.module, each.name or "") for each in module.imports], known)
     exports = {each.name for each in module.exports}
-    if lacking := [name for name in _NEEDED if name not in exports]:
+    needed = (*_NEEDED, *((_ENTRY,) if runs else ()), *(lift.name for lift in lifts))
+    if lacking := [name for name in needed if name not in exports]:
         raise ComponentError(
             "BUILD_FAILED", f"the compiled module exports no {lacking[0]}: is `bool run(void)` defined?"
         )
-    shell = "".join(_shell(used, initializes=_INITIALIZE in exports))
+    imported = "".join(f'(import "{call.name}" (func $call-{call.name} {call.type}))' for call in calls)
+    lifted = "".join((*map(_lifted, lifts), *((_LIFTED_ENTRY,) if runs else ())))
+    shell = "".join(("(component ", imported, *_shell(used, initializes=_INITIALIZE in exports), lifted, ")"))
     return strip(replace_first_module(bytes(wat2wasm(shell)), core))
 
 
-def _used(imports: Iterable[tuple[str, str]]) -> tuple[_Function, ...]:
+def _used(imports: Iterable[tuple[str, str]], known: Sequence[_Function]) -> tuple[_Function, ...]:
     wanted = set(imports)
-    if foreign := sorted(wanted - {(each.interface, each.name) for each in _FUNCTIONS}):
+    if foreign := sorted(wanted - {(each.interface, each.name) for each in known}):
         module, name = foreign[0]
         raise ComponentError(
             "BUILD_FAILED",
             f"the code calls {module} {name}, which the SDK has not got: files and streams of the C library (fopen, "
             "printf) are not there; use ports.h, window.h, writer.h and say.h",
         )
-    return tuple(each for each in _FUNCTIONS if (each.interface, each.name) in wanted)
+    return tuple(each for each in known if (each.interface, each.name) in wanted)
 
 
 def _shell(used: tuple[_Function, ...], *, initializes: bool) -> Iterator[str]:
-    """Yield the component's text; the first module in it is to be replaced."""
+    """Yield the component's text up to what it exports; the first module in it is to be replaced."""
     wanted = {name for each in used for name in (each.interface, *_NEEDS.get(each.interface, ()))}
-    yield "(component (core module $main) "
+    yield "(core module $main) "
     yield from (text for name, text in _INTERFACES.items() if name in wanted)
     yield _trampolines(used)
     yield "(core instance $shim (instantiate $trampolines)) (core instance $it (instantiate $main "
@@ -173,15 +221,19 @@ def _shell(used: tuple[_Function, ...], *, initializes: bool) -> Iterator[str]:
     yield '))(alias core export $it "memory" (core memory $memory))'
     yield '(alias core export $it "cabi_realloc" (core func $realloc))'
     for number, each in enumerate(used):
-        options = "(memory $memory) (realloc $realloc) string-encoding=utf8"
-        yield f'(core func $f{number} (canon lower (func {each.instance} "{each.name}") {options}))'
+        yield f"(core func $f{number} (canon lower (func {each.lowered}) {_OPTIONS}))"
     lowered = "".join(f'(export "{number}" (func $f{number}))' for number in range(len(used)))
     yield f'(core instance (instantiate $filler (with "" (instance (export "t" (table $shim "t")) {lowered}))))'
     if initializes:
         yield f'(core module $starter (func $f (import "" "{_INITIALIZE}")) (start $f))'
         yield '(core instance (instantiate $starter (with "" (instance $it))))'
-    yield f'(func $run (result (result)) (canon lift (core func $it "{_ENTRY}")))'
-    yield f'(instance $entry (export "run" (func $run))) (export "{RUN}" (instance $entry)))'
+
+
+def _lifted(lift: Lift) -> str:
+    name = lift.name
+    return f'(func $lift-{name} {lift.type} (canon lift (core func $it "{name}") {_OPTIONS}))' + (
+        f'(export "{name}" (func $lift-{name}))'
+    )
 
 
 def _trampolines(used: tuple[_Function, ...]) -> str:

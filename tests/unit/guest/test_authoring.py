@@ -17,7 +17,7 @@ from twocvm_guest.authoring.advice import advice
 from twocvm_guest.authoring.build import SDK, build
 from twocvm_guest.authoring.language import Language, require_tool
 from twocvm_guest.authoring.verdict import judge_alone
-from twocvm_guest.authoring.wrap import wrap
+from twocvm_guest.authoring.wrap import Call, Lift, wrap
 from twocvm_guest.component_cli import app
 from twocvm_guest.main import run as twocvm
 from twocvm_verifier.codes import CODES
@@ -127,6 +127,27 @@ def test_a_module_that_the_sdk_does_not_know_is_refused(module: bytes, word: str
     with pytest.raises(ComponentError, match=word) as caught:
         wrap(module)
     assert caught.value.code == "BUILD_FAILED"
+
+
+def test_a_module_calls_and_is_called_by_plain_names() -> None:
+    """What a module calls of others, and exports beside its entry, its component has with the types that are told."""
+    takes = '(import "$root" "twice" (func $twice (param i32 i32) (result i64)))'
+    asks = """(data (i32.const 8) "\\02\\00\\00\\00\\00\\00\\00\\00")
+      (func (export "ask") (result i64) i32.const 8 i32.const 1 call $twice)"""
+    module = CORE.format(takes).removesuffix(")") + asks + ")"
+    call = Call(name="twice", type='(param "numbers" (list u64)) (result u64)', parameters="i32 i32", result="i64")
+    built = wrap(wat(module), calls=[call], lifts=[Lift(name="ask", type="(result u64)")], runs=False)
+    engine = wasmtime.Engine()
+    component = wasm.Component(engine, built)
+    assert set(component.type.exports(engine)) == {"ask"}
+    store, linker = wasmtime.Store(engine), wasm.Linker(engine)
+    with linker.root() as root:
+        root.add_func("twice", lambda _, numbers: 2 * numbers[0])
+    ask = linker.instantiate(store, component).get_func(store, "ask")
+    assert ask is not None
+    assert ask(store) == 4
+    with pytest.raises(ComponentError, match="BUILD_FAILED"):
+        wrap(wat(module), calls=[call], lifts=[Lift(name="tell", type="")])
 
 
 @pytest.mark.parametrize("lang", list(Language))
