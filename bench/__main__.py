@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-NOT_BENCHMARKS = {"ratio"}
+NOT_BENCHMARKS = {"ratio", "evaluation"}
 
 
 def main() -> int:

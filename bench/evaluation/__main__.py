@@ -1,0 +1,103 @@
+"""`make evaluation`: measure, keep the samples as JSON, and make the report of them.
+
+python -m bench.evaluation run [--reduced] [--label snp] [--only CLASS ...]    measures, then makes the report
+python -m bench.evaluation report                                              makes it again of what was measured
+python -m bench.evaluation table [--readme]                                    the main table, as README has it
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from . import classes, judge, load, machine, record
+from .build import BUILT, ROOT
+from .measure import measure
+from .model import Plan
+from .runs import Measured, Run, Runs
+
+LABELS: Final = ("plain", "snp")
+
+
+def main() -> int:
+    """Do what the command line says; 1 where a result differs, a loop was removed or a clock went back."""
+    arguments = _arguments()
+    if arguments.command == "run":
+        return _run(arguments)
+    runs = _read(arguments.out)
+    if not runs.each:
+        print(f"nothing was measured yet: {arguments.out} has no plain.json", file=sys.stderr)
+        return 2
+    if arguments.command == "report":
+        _report(runs, arguments.out)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=BUILT, help="the folder of results (default: build/evaluation)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure, then make the report")
+    run.add_argument("--reduced", action="store_true", help="small: three minutes on two cores")
+    run.add_argument("--label", choices=LABELS, default="plain", help="which columns are filled")
+    run.add_argument("--only", nargs="+", choices=classes.NAMES, default=classes.NAMES, help="these classes")
+    commands.add_parser("report", help="make the report again of what was measured")
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.label == "snp" and not machine.is_snp_guest():
+        print("--label snp: this machine is no SEV-SNP guest, so that nothing it measures is of one", file=sys.stderr)
+        return 2
+    described = {**machine.describe(), "commit": _commit(), "load_before": load.averages()}
+    started = _now()
+    workloads = tuple(_measured(arguments.only, Plan(reduced=arguments.reduced)))
+    run = Run(
+        label=arguments.label,
+        reduced=arguments.reduced,
+        started=started,
+        ended=_now(),
+        machine={**described, "load_after": load.averages()},
+        workloads=workloads,
+    )
+    record.write(run, arguments.out / f"{arguments.label}.json")
+    _report(_read(arguments.out), arguments.out)
+    return 0
+
+
+def _measured(names: tuple[str, ...], plan: Plan) -> Iterator[Measured]:
+    for name in names:
+        for workload in classes.load(name).workloads(plan):
+            measured = measure(workload, plan)
+            print(f"-- {measured.title}", flush=True)
+            for verdict in judge.verdicts(measured):
+                figure = f"{verdict.figure.median:7.3f}" if verdict.figure else f"none: {verdict.reasons[0]}"
+                print(f"   {verdict.comparison.step}: {verdict.comparison.name:36} {figure}", flush=True)
+            yield measured
+
+
+def _report(runs: Runs, out: Path) -> None:
+    print(f"{out / 'report.html'} of {len(runs.each)} runs")
+
+
+def _read(out: Path) -> Runs:
+    plain, snp = (record.read(path) if (path := out / f"{label}.json").exists() else None for label in LABELS)
+    return Runs(plain=plain, snp=snp)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _commit() -> str:
+    ended = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return ended.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

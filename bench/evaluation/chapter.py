@@ -1,0 +1,180 @@
+"""The parts that a report is made of; the page knows how each looks, and a class what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from .judge import Verdict, column_summary, verdicts
+from .runs import Measured, Run, Runs
+
+NOT_MEASURED: Final = "not measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: What it shows.
+        note: What is said beside it, such as why there is no figure.
+        holds: Whether a bound holds; None where there is none.
+    """
+
+    text: str
+    note: str = ""
+    holds: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table; the first cell of each row is its head."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One point of a line, with the deviation of y."""
+
+    x: float
+    y: float
+    deviation: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Points under one name; `dashed` are those of somebody else, such as the paper's."""
+
+    name: str
+    points: tuple[Point, ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """Lines over a common axis."""
+
+    caption: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    x_log: bool = False
+    y_log: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One bar of a group, with the deviation of its height."""
+
+    height: float
+    deviation: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Groups of bars: for each group one of every series, or None where there is none."""
+
+    caption: str
+    y_label: str
+    groups: tuple[str, ...]
+    series: tuple[tuple[str, tuple[Bar | None, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """A class's part of the report: what it is, what it shows in this order, and what may be concluded."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    parts: tuple[Table | Plot | Bars, ...]
+    conclusions: tuple[str, ...]
+
+
+def ratio_table(runs: Runs, class_name: str, caption: str) -> Table:
+    """Return all ratios of a class, inside and outside SEV-SNP, beside the bound and the paper's figure."""
+    head = ("workload", "ratio of times", "here", "in SEV-SNP", "at most", "paper")
+    return Table(caption=caption, head=head, rows=tuple(_ratio_rows(runs, class_name)))
+
+
+def seconds_table(run: Run, class_name: str, caption: str) -> Table:
+    """Return the table of what was measured: each configuration's time a unit, or why it has none."""
+    head = ("workload", "configuration", "mean", "sd", "median", "min", "of one")
+    return Table(caption=caption, head=head, rows=tuple(_seconds_rows(run, class_name)))
+
+
+def ratio_cell(verdict: Verdict) -> Cell:
+    """Return a ratio with its error, its median and minimum; or the reasons why there is none."""
+    figure = verdict.figure
+    if figure is None:
+        return Cell(text="no ratio", note="; ".join(verdict.reasons))
+    mean = f"mean {figure.mean:.3f} ± {figure.deviation:.3f}"
+    return Cell(
+        text=f"{figure.median:.2f}",
+        note=f"{mean}, min {figure.least:.3f}: {verdict.of} over {verdict.over}",
+        holds=verdict.holds,
+    )
+
+
+def _ratio_rows(runs: Runs, class_name: str) -> Iterator[tuple[Cell, ...]]:
+    first = runs.each[0]
+    for measured in first.of_class(class_name):
+        for verdict in verdicts(measured):
+            title = f"{measured.title}: {verdict.comparison.step}" if len(measured.steps) > 1 else measured.title
+            at_most = verdict.comparison.at_most
+            yield (
+                Cell(text=title),
+                Cell(text=verdict.comparison.name),
+                _ratio_of(runs.plain, measured.name, verdict),
+                _ratio_of(runs.snp, measured.name, verdict),
+                Cell(text=f"{at_most:g}" if at_most else ""),
+                Cell(text=verdict.comparison.paper),
+            )
+
+
+def _ratio_of(run: Run | None, name: str, like: Verdict) -> Cell:
+    measured = run.workload(name) if run else None
+    if measured is None:
+        return Cell(text=NOT_MEASURED)
+    wanted = (like.comparison.name, like.comparison.step)
+    found = (each for each in verdicts(measured) if (each.comparison.name, each.comparison.step) == wanted)
+    return next((ratio_cell(each) for each in found), Cell(text=NOT_MEASURED))
+
+
+def _seconds_rows(run: Run, class_name: str) -> Iterator[tuple[Cell, ...]]:
+    for measured in run.of_class(class_name):
+        for index in range(len(measured.steps)):
+            yield from _step_rows(measured, index)
+
+
+def _step_rows(measured: Measured, index: int) -> Iterator[tuple[Cell, ...]]:
+    step = measured.steps[index]
+    title = f"{measured.title}: {step.name}" if len(measured.steps) > 1 else measured.title
+    for column in measured.columns:
+        name = Cell(text=column.configuration.title, note=column.configuration.flags)
+        if not column.samples:
+            yield (Cell(text=title), name, Cell(text=NOT_MEASURED, note=column.empty), *([Cell(text="")] * 4))
+            continue
+        found = column_summary(measured, column, index)
+        figures = (found.mean, found.deviation, found.median, found.least)
+        yield (
+            Cell(text=title),
+            name,
+            *(Cell(text=duration(each / step.units)) for each in figures),
+            Cell(text=step.unit),
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a time with a unit that suits it.
+
+    >>> duration(0.0000123), duration(0)
+    ('12.3 µs', '0 s')
+    """
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns" if seconds else "0 s"

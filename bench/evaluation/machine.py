@@ -1,0 +1,100 @@
+"""What the figures are of: processor, kernel, tools, and whether this is an SEV-SNP guest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+# What settles the speed of memory and cores, as far as the kernel tells; a virtual machine often has none of them.
+_SETTINGS: Final = {
+    "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "transparent_hugepages": "/sys/kernel/mm/transparent_hugepage/enabled",
+    "clock_source": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+}
+_CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
+_PACKAGES: Final = ("wasmtime", "ziglang")
+_UNKNOWN: Final = "unknown"
+
+
+def describe() -> Mapping[str, Any]:
+    """Return what there is to say of this machine, JSON throughout."""
+    return {
+        "cpu": cpu(),
+        "cores": os.cpu_count() or 0,
+        "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        "caches": caches(),
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "settings": {name: _text(Path(path)) for name, path in _SETTINGS.items()},
+        "tools": tools(),
+        "snp": is_snp_guest(),
+    }
+
+
+def cpu() -> str:
+    """Return the processor's name with its family and model."""
+    text = _text(Path("/proc/cpuinfo"))
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+    name = found.get("model name", platform.processor() or _UNKNOWN)
+    return f"{name}, family {found['cpu family']} model {found['model']}" if "cpu family" in found else name
+
+
+def caches() -> Mapping[str, int]:
+    """Return the data caches of the first core in KiB, as the kernel has them: {"L1": 32, ...}."""
+    sizes = {}
+    for folder in sorted(_CACHES.glob("index*")):
+        if _text(folder / "type") != "Instruction":
+            sizes[f"L{_text(folder / 'level')}"] = int(_text(folder / "size").rstrip("K") or 0)
+    return sizes
+
+
+def tools() -> Mapping[str, str]:
+    """Return the version of each tool that makes or runs something here; `missing` where it is."""
+    found = {name: _first_line([name, "--version"]) for name in ("gcc", "clang", "hyperfine", "go")}
+    found["python"] = f"{platform.python_implementation()} {platform.python_version()}"
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def is_snp_guest() -> bool:
+    """Return whether this machine has the device that only an SEV-SNP guest has."""
+    provider = Path("/sys/kernel/config/tsm/report")
+    return Path("/dev/sev-guest").exists() or (provider.is_dir() and Path("/sys/module/sev_guest").exists())
+
+
+def one_line(machine: Mapping[str, Any]) -> str:
+    """Return what a caption says of a machine."""
+    where = "an SEV-SNP guest" if machine["snp"] else "not an SEV-SNP guest"
+    size = f"{machine['cores']} cores, {machine['memory_mib'] / 1024:.0f} GiB"
+    return f"{machine['cpu']}, {size}, {machine['kernel']}, {where}"
+
+
+def _first_line(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return "missing"
+    command = [command[0], "version"] if command[0] == "go" else command
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return ended.stdout.partition("\n")[0] or _UNKNOWN
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def python() -> str:
+    """Return the interpreter that everything here is started with."""
+    return sys.executable
