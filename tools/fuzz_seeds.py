@@ -14,6 +14,7 @@ from tests.support.crls import ISSUER_SERIAL, crl_of
 from tests.support.manifests import AT as SESSION_AT
 from tests.support.manifests import World
 from tests.support.sessions import PaperSession
+from tests.support.vectorfiles import ROOT, read
 
 from twocvm_guest.tls import build_certificate
 from twocvm_verifier import Policy, evidence
@@ -87,6 +88,12 @@ def _of_sessions() -> dict[str, list[bytes]]:
         "manifest.consentkeys.parse_spki": [spki_der(world.party(name).consent_key) for name in world.names],
         "manifest.parse.parse_manifest": [world.raw, World(participants=2, components=1).raw],
         "service.evidence_forms.parse_presented": [canonical(_presented(brought))],
+        "service.audit.checkpoint.parse_checkpoint": [
+            f"e30.{base64url(canonical({'head': '00' * 32, 'log': '01' * 32, 'seq': 0}))}.AA".encode()
+        ],
+        "service.audit.record.parse_record": [
+            line for line in read(ROOT / "audit" / "whole.txt").payload.splitlines() if line.endswith(b"}")
+        ],
         "service.requests.parse_nonce": [base64url(NONCE).encode(), b"AAAAAAAAAAA="],
         "service.requests.parse_request": [canonical(_request(world, brought))],
         "manifest.roster.parse_statements": [canonical([each.to_json() for each in session.goes])],

@@ -32,6 +32,8 @@ from twocvm_verifier.manifest.roster import parse_statements
 from twocvm_verifier.manifest.statements import Consent, Go, Withdraw, parse_statement_file
 from twocvm_verifier.policy.document import parse_policy
 from twocvm_verifier.ratls.certificate import parse_certificate
+from twocvm_verifier.service.audit.checkpoint import parse_checkpoint
+from twocvm_verifier.service.audit.record import parse_record
 from twocvm_verifier.service.evidence_forms import parse_presented
 from twocvm_verifier.service.requests import MEDIA_TYPE as SERVICE_REQUEST
 from twocvm_verifier.service.requests import parse_nonce, parse_request
@@ -128,6 +130,8 @@ TARGETS: Final[dict[str, Target]] = {
     "receipt_file.parse_receipt_file": Target(
         parse=receipt_file.parse_receipt_file, write=receipt_file.ReceiptFile.encode
     ),
+    "service.audit.checkpoint.parse_checkpoint": Target(parse=_text(parse_checkpoint)),
+    "service.audit.record.parse_record": Target(parse=parse_record, write=lambda record: record.encode()),
     "service.evidence_forms.parse_presented": Target(parse=_json(parse_presented)),
     "service.requests.parse_nonce": Target(parse=_text(parse_nonce)),
     "service.requests.parse_request": Target(parse=partial(parse_request, media_type=SERVICE_REQUEST)),

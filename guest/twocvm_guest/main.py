@@ -41,6 +41,7 @@ _VERIFIER: Final = "twocvm_verifier.cli"
 _MANIFEST: Final = "twocvm_verifier.manifest_cli"
 _POLICY: Final = "twocvm_verifier.policy_cli"
 _SERVICE: Final = "twocvm_verifier.service.serve"
+_AUDIT: Final = "twocvm_verifier.service.audit_cli"
 _MEASURE: Final = "twocvm_verifier.measure_cli"
 _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _SDK: Final = "twocvm_sdk.cli"
@@ -79,7 +80,10 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
     "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),
     "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
-    "verifier": {"serve": Entry(_SERVICE, "service", "Judge evidence for others, over HTTP.")},
+    "verifier": {
+        "serve": Entry(_SERVICE, "service", "Judge evidence for others, over HTTP."),
+        "audit": Entry(_AUDIT, "service", "Verify an audit log of verdicts, by itself or with the service's keys."),
+    },
     "collateral": {
         "fetch": Entry(_COLLATERAL, "sdk", "Fetch VCEKs and revocation lists into the local store."),
         "list": Entry(_COLLATERAL, "", "List what the store holds."),

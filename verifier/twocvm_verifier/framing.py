@@ -49,6 +49,11 @@ def policy_digest(canonical: bytes) -> bytes:
     return sha256(tagged(POLICY, canonical))
 
 
+def reference_values_digest(canonical: bytes) -> bytes:
+    """Return the digest that names stored reference values, from their JCS bytes (32 bytes)."""
+    return sha256(tagged(REFERENCE_VALUES, canonical))
+
+
 def item_commitment(*, salt: bytes, size_bytes: int, sha256: bytes) -> bytes:
     """Return what others may see of an item: it hides the content even of low entropy.
 
@@ -76,6 +81,11 @@ def log_next(head: bytes, canonical_event: bytes) -> bytes:
     """Return the head after one more event, from the head before it and the event's JCS bytes."""
     _fixed(head=head)
     return sha256(tagged(LOG, head, canonical_event))
+
+
+def audit_digest(canonical_record: bytes) -> bytes:
+    """Return the digest that the next record of a verifier's audit log names, from a record's JCS bytes (32 bytes)."""
+    return sha256(tagged(AUDIT, canonical_record))
 
 
 def simulated_measurement(canonical_files: bytes) -> bytes:
