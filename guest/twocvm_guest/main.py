@@ -42,7 +42,9 @@ _MANIFEST: Final = "twocvm_verifier.manifest_cli"
 _POLICY: Final = "twocvm_verifier.policy_cli"
 _SERVICE: Final = "twocvm_verifier.service.serve"
 _AUDIT: Final = "twocvm_verifier.service.audit_cli"
+_SERVICE_CONFIG: Final = "twocvm_verifier.service.config_cli"
 _MEASURE: Final = "twocvm_verifier.measure_cli"
+_LAUNCH: Final = "twocvm_guest.launch.cli"
 _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
@@ -82,6 +84,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
     "verifier": {
         "serve": Entry(_SERVICE, "service", "Judge evidence for others, over HTTP."),
+        "config": Entry(_SERVICE_CONFIG, "service", "Show the service's settings, and where each is from."),
         "audit": Entry(_AUDIT, "service", "Verify an audit log of verdicts, by itself or with the service's keys."),
     },
     "collateral": {
@@ -98,6 +101,12 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "proxy": Entry(_SDK, "sdk", "Let any tool on this machine talk to a verified guest."),
     "receipt": {"verify": Entry(_SDK, "sdk", "Judge a receipt, offline, years later.")},
     "measure": Entry(_MEASURE, "measure", "Compute the measurement of a guest, or say which launch has one."),
+    "launch": {
+        "new-key": Entry(_LAUNCH, "measure", "Make a key that signs identity blocks."),
+        "id-block": Entry(_LAUNCH, "measure", "Sign the identity block of an image, so that there is no way back."),
+        "reference": Entry(_LAUNCH, "measure", "Print the reference values to publish beside an image."),
+        "command": Entry(_LAUNCH, "measure", "Print QEMU's command line for a host with SEV-SNP."),
+    },
     "doctor": Entry(_SERVE, "guest", "Say what works on this machine, and what to do about the rest."),
 }
 

@@ -30,7 +30,9 @@ from twocvm_verifier.evidence import Evidence, to_json
 from twocvm_verifier.service.app import create_app
 from twocvm_verifier.service.appraisals import Appraiser
 from twocvm_verifier.service.parts import Parts
-from twocvm_verifier.service.state.memory import MemorySessions
+from twocvm_verifier.service.state.memory import MemoryAnswers
+from twocvm_verifier.service.state.protocol import Answers
+from twocvm_verifier.service.state.sealed import SESSION_SECONDS, Sessions
 from twocvm_verifier.service.tokens import KeyRing, new_key
 from twocvm_verifier.snp.product import Product
 
@@ -103,6 +105,11 @@ def for_release(**members: Any) -> dict[str, Any]:
     return asked(**bound | members)
 
 
+def sessions(answers: Answers) -> Sessions:
+    """Return sessions whose answers are kept so."""
+    return Sessions(answers=answers, random_bytes=secrets.token_bytes)
+
+
 def parts(**changes: Any) -> Parts:
     """Return what a service is put together from; `roots`, `default`, `policies`, `sources` and `store` go inside."""
     clock = changes.setdefault("clock", StandingClock(at=AT))
@@ -120,7 +127,7 @@ def parts(**changes: Any) -> Parts:
     given = {
         "appraiser": appraiser,
         "keys": KeyRing(current=new_key(), following=None),
-        "sessions": MemorySessions(clock=clock),
+        "sessions": sessions(MemoryAnswers(clock=clock, epoch=bytes(32), session_seconds=SESSION_SECONDS)),
         "issuer": ISSUER,
         "federations": frozenset({FEDERATION}),
         "random_bytes": secrets.token_bytes,

@@ -22,6 +22,7 @@ from tests.support.verifier_service import (
     naming_policy,
     report,
     service,
+    sessions,
     token_claims,
 )
 
@@ -29,14 +30,19 @@ from twocvm_verifier import strictjson
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
 from twocvm_verifier.service.problems import ServiceError
-from twocvm_verifier.service.state.memory import MemorySessions
-from twocvm_verifier.service.state.protocol import ChallengeSession, SessionState
+from twocvm_verifier.service.state.memory import MemoryAnswers
+from twocvm_verifier.service.state.protocol import SessionState
 
 NEW = "/challenge-response/v1/newSession"
 SESSION = "application/vnd.veraison.challenge-response-session+json"
 REQUEST = "application/vnd.2cvm.appraise+json"
 JSON = "application/cmw+json"
 CBOR = "application/cmw+cbor"
+
+
+def in_memory(clock, **changes) -> MemoryAnswers:
+    """Return answers in memory."""
+    return MemoryAnswers(**{"clock": clock, "epoch": bytes(32), "session_seconds": 150} | changes)
 
 
 @pytest.fixture
@@ -152,12 +158,9 @@ def test_a_nonce_is_good_once(client):
 
 def test_a_crowd_in_one_session_has_one_winner():
     """However many answer at the same time, one gets a verdict."""
-    store = MemorySessions(clock=StandingClock())
-    for number in range(50):
-        session = ChallengeSession(
-            identifier=str(number), nonce=b"n" * 32, expires_at=AT + timedelta(days=999), state=SessionState.WAITING
-        )
-        store.create(session)
+    store = sessions(in_memory(StandingClock()))
+    for _ in range(50):
+        session = store.open(b"n" * 32)
         start, ends = threading.Barrier(8), []
 
         def race(identifier=session.identifier, start=start, ends=ends):
@@ -196,37 +199,83 @@ def test_a_session_without_a_verdict_has_failed(client):
 
 
 def test_a_session_ends_by_itself():
-    """An expired session is unknown to everybody, and makes room."""
+    """An expired session is unknown to everybody, and an answered one makes room."""
     clock = StandingClock(at=AT)
-    with service(clock=clock, sessions=MemorySessions(clock=clock, max_sessions=1)) as client:
-        url, nonce = opened(client)
-        full = client.post(NEW)
+    with service(clock=clock, sessions=sessions(in_memory(clock, max_answered=1))) as client:
+        (url, nonce), (other, _) = opened(client), opened(client)
+        assert submit(client, url, evidence_for(nonce), JSON).status_code == 200
+        full = submit(client, other, evidence_for(nonce), JSON)
         assert (full.status_code, code_of(full), full.headers["retry-after"]) == (503, "SERVICE_BUSY", "1")
         clock.at += timedelta(seconds=150)
-        assert code_of(submit(client, url, evidence_for(nonce), JSON)) == "SESSION_UNKNOWN"
-        opened(client)
+        for each in (url, other):
+            assert code_of(submit(client, each, evidence_for(nonce), JSON)) == "SESSION_UNKNOWN"
+        again, _ = opened(client)
+        assert submit(client, again, evidence_for(nonce), JSON).status_code == 200
 
 
 def test_a_session_that_was_deleted_while_it_was_judged():
     """What came of it is forgotten with it."""
-    store = MemorySessions(clock=StandingClock(at=AT))
-    session = ChallengeSession(
-        identifier="x", nonce=b"n" * 32, expires_at=AT + timedelta(seconds=1), state=SessionState.WAITING
-    )
-    store.create(session)
-    taken = store.begin("x")
-    store.delete("x")
+    store = sessions(in_memory(StandingClock(at=AT)))
+    identifier = store.open(b"n" * 32).identifier
+    taken = store.begin(identifier)
+    store.delete(identifier)
     store.finish(replace(taken, state=SessionState.COMPLETE, result="token"))
-    with pytest.raises(TwoCvmError) as unknown:
-        store.get("x")
+    for ask in (store.get, store.begin, store.delete):
+        with pytest.raises(TwoCvmError) as unknown:
+            ask(identifier)
+        assert unknown.value.code == "SESSION_UNKNOWN"
+
+
+def test_a_session_that_was_deleted_before_it_was_answered(client):
+    """Nobody can answer it any more."""
+    url, nonce = opened(client)
+    assert client.delete(url).status_code == 204
+    assert code_of(submit(client, url, evidence_for(nonce), JSON)) == "SESSION_UNKNOWN"
+
+
+def test_of_many_results_the_oldest_goes_first():
+    """Its session is complete still, and nobody can answer it again."""
+    clock = StandingClock(at=AT)
+    store = sessions(in_memory(clock, max_results=1))
+    ended = []
+    for number in range(2):
+        taken = store.begin(store.open(b"n" * 32).identifier)
+        ended.append(replace(taken, state=SessionState.COMPLETE, result=f"token {number}"))
+        store.finish(ended[-1])
+    assert [store.get(each.identifier).result for each in ended] == ["", "token 1"]
+    with pytest.raises(ServiceError):
+        store.begin(ended[0].identifier)
+    store.delete(ended[1].identifier)
+    clock.at += timedelta(seconds=150)
+    for _ in range(2):
+        store.begin(store.open(b"n" * 32).identifier)
+
+
+def test_a_session_of_another_process_is_unknown():
+    """Another process has another secret, and so cannot take for waiting what was answered here."""
+    clock = StandingClock(at=AT)
+    here, there = sessions(in_memory(clock)), sessions(in_memory(clock, epoch=b"e" * 32))
+    with pytest.raises(ServiceError) as unknown:
+        there.begin(here.open(b"n" * 32).identifier)
     assert unknown.value.code == "SESSION_UNKNOWN"
 
 
+def test_a_stranger_who_asks_for_sessions_fills_nothing():
+    """However many challenges nobody answers, the next one is made, and answered."""
+    store = sessions(in_memory(StandingClock(at=AT), max_answered=1))
+    for _ in range(10_000):
+        last = store.open(b"n" * 32)
+    assert store.begin(last.identifier).state is SessionState.PROCESSING
+
+
 def test_ids_that_are_none(client):
-    """What is not a UUID is malformed, and a UUID that nobody has is unknown."""
+    """What has not the form of an id is malformed; what has it and was not sealed here is unknown."""
     assert code_of(client.get("/challenge-response/v1/session/x")) == "MALFORMED_APPRAISAL_REQUEST"
-    nobody = client.get("/challenge-response/v1/session/00000000-0000-4000-8000-000000000000")
-    assert (nobody.status_code, code_of(nobody)) == (404, "SESSION_UNKNOWN")
+    url, _ = opened(client)
+    sealed = url.rsplit("/", 1)[1]
+    for forged in ("A" * 64, "A" * 65, sealed[:-2] + "AA", "A" + sealed[1:], sealed[:64]):
+        nobody = client.get(f"/challenge-response/v1/session/{forged}")
+        assert (nobody.status_code, code_of(nobody)) == (404, "SESSION_UNKNOWN"), forged
 
 
 def test_media_types_that_are_not_published(client):

@@ -157,6 +157,9 @@ CODES: Final[dict[str, Code]] = {
         CANNOT_JUDGE,
         "The service cannot say which challenges were answered, and so takes no answer. Try again in a moment.",
     ),
+    "STORE_UNREADABLE": _asked(
+        503, CANNOT_JUDGE, "The service cannot read its folder of certificates and revocation lists.", _OPERATION
+    ),
     # Challenges.
     "SESSION_UNKNOWN": _asked(
         404, WRONG_STATE, "The service has no session of this id, or no longer: it lives for two and a half minutes."

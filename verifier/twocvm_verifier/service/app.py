@@ -14,7 +14,8 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from . import appraise, challenge, oidc
+from . import appraise, challenge, health, kds, oidc, pages, policies
+from .headers import Headers
 from .parts import Desk, Parts
 from .problems import ServiceError, problem
 
@@ -36,7 +37,9 @@ def create_app(parts: Parts) -> FastAPI:
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.desk = desk
-    for part in (appraise, challenge, oidc):
+    app.state.health = health.Health(probes=parts.probes, clock=parts.clock)
+    app.add_middleware(Headers)
+    for part in (appraise, challenge, oidc, health, pages, policies, kds):
         app.include_router(part.routes)
 
     @app.exception_handler(HTTPException)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
-import uuid
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -22,6 +21,7 @@ from twocvm_verifier.strictjson import Json
 from .bodies import media_type_of, read_body, require_acceptable
 from .evidence_forms import DOCUMENT
 from .parts import Desk, desk_of
+from .problems import ServiceError
 from .requests import (
     EVIDENCE_TYPES,
     MAX_NONCE_BYTES,
@@ -36,10 +36,8 @@ from .state.protocol import ChallengeSession, SessionState
 SESSION_TYPE: Final = "application/vnd.veraison.challenge-response-session+json"
 DISCOVERY_TYPE: Final = "application/vnd.veraison.discovery+json"
 NEW_SESSION: Final = "/challenge-response/v1/newSession"
-SESSION_SECONDS: Final = 150
 DEFAULT_NONCE_BYTES: Final = 32
 _SIZE: Final = re.compile(r"[0-9]{1,2}", re.ASCII)
-_UUID_BYTES: Final = 16
 
 routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
 
@@ -49,14 +47,9 @@ async def new_session(request: Request) -> Response:
     """Make a challenge, or take the caller's."""
     require_acceptable(request, SESSION_TYPE)
     desk = desk_of(request)
-    session = ChallengeSession(
-        identifier=str(uuid.UUID(bytes=desk.parts.random_bytes(_UUID_BYTES), version=4)),
-        nonce=_nonce(request, desk),
-        expires_at=desk.parts.clock.now() + timedelta(seconds=SESSION_SECONDS),
-        state=SessionState.WAITING,
-    )
-    desk.parts.sessions.create(session)
-    answer = _answer(session, status=201)
+    nonce = _nonce(request, desk)
+    session = await desk.ask_state(lambda sessions: sessions.open(nonce))
+    answer = _answer(desk, session, status=201)
     # Relative, as Veraison's: whatever stands in front of this service, and whatever it is called there.
     answer.headers["Location"] = f"session/{session.identifier}"
     return answer
@@ -66,7 +59,8 @@ async def new_session(request: Request) -> Response:
 async def get_session(request: Request) -> Response:
     """Say where a session is."""
     require_acceptable(request, SESSION_TYPE)
-    return _answer(desk_of(request).parts.sessions.get(_identifier(request)))
+    desk, identifier = desk_of(request), _identifier(request)
+    return _answer(desk, await desk.ask_state(lambda sessions: sessions.get(identifier)))
 
 
 @routes.post("/challenge-response/v1/session/{identifier}")
@@ -79,15 +73,16 @@ async def submit_evidence(request: Request) -> Response:
     asked = await desk.read(body, media_type=media_type)
     if asked.nonce is not None:
         raise MalformedError(DOCUMENT, "/nonce", "the session has one already")
-    session = desk.parts.sessions.begin(identifier)
+    session = await desk.ask_state(lambda sessions: sessions.begin(identifier))
     complete = await _judge(desk, session, replace(asked, nonce=session.nonce))
-    return _answer(complete, evidence={"type": media_type, "value": base64.b64encode(body).decode("ascii")})
+    return _answer(desk, complete, evidence={"type": media_type, "value": base64.b64encode(body).decode("ascii")})
 
 
 @routes.delete("/challenge-response/v1/session/{identifier}")
 async def delete_session(request: Request) -> Response:
     """Forget a session."""
-    desk_of(request).parts.sessions.delete(_identifier(request))
+    identifier = _identifier(request)
+    await desk_of(request).ask_state(lambda sessions: sessions.delete(identifier))
     return Response(status_code=204)
 
 
@@ -112,17 +107,21 @@ async def _judge(desk: Desk, session: ChallengeSession, asked: AppraisalRequest)
         answer = await desk.answer(asked)
         ended = replace(session, state=SessionState.COMPLETE, result=answer.token)
     finally:
-        desk.parts.sessions.finish(ended)
+        # Who answered is told the verdict in any case; where it cannot be kept, `GET` has none.
+        with suppress(ServiceError):
+            await desk.ask_state(lambda sessions: sessions.finish(ended))
     return ended
 
 
-def _answer(session: ChallengeSession, *, status: int = 200, evidence: Json | None = None) -> Response:
+def _answer(desk: Desk, session: ChallengeSession, *, status: int = 200, evidence: Json | None = None) -> Response:
     described: dict[str, Json] = {
         "nonce": strictjson.base64url(session.nonce),
         "expiry": format_time(session.expires_at),
         "accept": list(EVIDENCE_TYPES),
         "status": str(session.state),
     }
+    if not desk.parts.sessions.answers.once:
+        described["2cvm.once"] = False
     if evidence is not None:
         described["evidence"] = evidence
     if session.result:
@@ -143,8 +142,4 @@ def _nonce(request: Request, desk: Desk) -> bytes:
 
 
 def _identifier(request: Request) -> str:
-    text = str(request.path_params["identifier"])
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise MalformedError(DOCUMENT, "path", "not the id of a session") from error
+    return str(request.path_params["identifier"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
@@ -14,9 +12,12 @@ from twocvm_verifier.clock import Clock
 
 from .appraisals import Appraiser, Outcome
 from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
+from .line import Line
 from .problems import ServiceError
 from .requests import AppraisalRequest, parse_request
-from .state.protocol import Sessions
+from .shelf import Shelf
+from .state.reports import NoReports, Reports
+from .state.sealed import Sessions
 from .tokens import KeyRing
 
 # OpenSSL works outside the interpreter's lock, so more threads than cores are of use, and not many more.
@@ -28,6 +29,9 @@ FETCHING_THREADS: Final = 2
 SMALL_BODY_BYTES: Final = 32_768
 READING_THREADS: Final = 2
 MAX_FETCHING: Final = 16
+# A store of state answers in a moment, or it is not there.
+STATE_THREADS: Final = 4
+MAX_STATE_WAITING: Final = 256
 _TOKEN_ID_BYTES: Final = 16
 _T = TypeVar("_T")
 
@@ -39,11 +43,15 @@ class Parts:
     Attributes:
         appraiser: Judges.
         keys: Sign.
-        sessions: Where challenges are kept.
+        sessions: Makes challenges and knows them again.
         issuer: The service's own URL, without a slash at its end.
         federations: Audiences that tokens are issued for only under the conditions of docs/spec/ear.md, 1.
         clock: Says what time it is.
         random_bytes: Gives as many random bytes as it is asked for.
+        probes: By a part's name, what raises where the part is of no use; `/readyz` tells them.
+        reports: Where pages of appraisals are kept; nowhere, unless the owner wants them.
+        report_seconds: For how long.
+        shelf: The owner's documents, and the mirror of collateral.
     """
 
     appraiser: Appraiser
@@ -53,6 +61,10 @@ class Parts:
     federations: frozenset[str]
     clock: Clock
     random_bytes: Callable[[int], bytes] = field(repr=False)
+    probes: Mapping[str, Callable[[], None]] = field(repr=False, default_factory=dict)
+    reports: Reports = field(repr=False, default_factory=NoReports)
+    report_seconds: int = 0
+    shelf: Shelf = field(repr=False, default_factory=Shelf.empty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,37 +78,6 @@ class Answer:
 
     outcome: Outcome
     token: str = field(repr=False)
-
-
-class Line:
-    """A few threads, and a bound on what waits for them.
-
-    Args:
-        threads: How many.
-        max_waiting: How much may be running and waiting.
-    """
-
-    def __init__(self, *, threads: int, max_waiting: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="appraisal")
-        self._free = max_waiting
-
-    async def run(self, work: Callable[[], _T]) -> _T:
-        """Run one piece of work in its turn.
-
-        Raises:
-            ServiceError: SERVICE_BUSY.
-        """
-        if not self._free:
-            raise ServiceError("SERVICE_BUSY", "appraisals: too many are waiting")
-        self._free -= 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._free += 1
-
-    def stop(self) -> None:
-        """Begin nothing more; what runs ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Desk:
@@ -113,6 +94,7 @@ class Desk:
         self._whole = whole or Line(threads=THREADS, max_waiting=MAX_WAITING)
         self._fetching = fetching or Line(threads=FETCHING_THREADS, max_waiting=MAX_FETCHING)
         self._reading = Line(threads=READING_THREADS, max_waiting=MAX_WAITING)
+        self._state = Line(threads=STATE_THREADS, max_waiting=MAX_STATE_WAITING)
 
     async def read(self, body: bytes, *, media_type: str) -> AppraisalRequest:
         """Return what a body asks.
@@ -138,10 +120,19 @@ class Desk:
         line = self._fetching if asked.evidence.vek is None else self._whole
         return await line.run(lambda: self._judge(asked, audience))
 
+    async def ask_state(self, work: Callable[[Sessions], _T]) -> _T:
+        """Ask the sessions something, which may mean to wait for a store elsewhere.
+
+        Raises:
+            ServiceError: SERVICE_BUSY, or what `work` does.
+        """
+        return await self._state.run(lambda: work(self.parts.sessions))
+
     def stop(self) -> None:
         """Begin nothing more; what runs ends by itself."""
-        for line in (self._whole, self._fetching, self._reading):
+        for line in (self._whole, self._fetching, self._reading, self._state):
             line.stop()
+        self.parts.shelf.stop()
 
     def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
         parts = self.parts

@@ -19,10 +19,21 @@ from twocvm_verifier.strictjson import Json
 MEDIA_TYPE: Final = "application/problem+json"
 # Where no source said how long: as long as a failure to find collateral is remembered.
 RETRY_AFTER_SECONDS: Final = 10
+_COME_BACK: Final = frozenset({429, 503})
 
 
 class ServiceError(TwoCvmError):
-    """The service does not do what was asked, whatever the evidence is."""
+    """The service does not do what was asked, whatever the evidence is.
+
+    Args:
+        code: A name in `codes.CODES`.
+        detail: As `TwoCvmError`.
+        retry_after_seconds: When to try again at the earliest, where that may help.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(code, detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 def problem(error: TwoCvmError) -> Response:
@@ -36,7 +47,8 @@ def problem(error: TwoCvmError) -> Response:
         return _answer(error.code, 422)
     if error.code in service.CODES or isinstance(error, MalformedError):
         status = CODES[error.code].http_status
-        return _answer(error.code, status, retry_after_seconds=1 if status == 503 else 0)
+        wait = error.retry_after_seconds if isinstance(error, ServiceError) and status in _COME_BACK else 0
+        return _answer(error.code, status, retry_after_seconds=wait)
     return internal_problem()
 
 

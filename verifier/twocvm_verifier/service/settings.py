@@ -12,10 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from twocvm_verifier.gathering import KDS_URL
 from twocvm_verifier.shell import BUILTIN
+
+from .addresses import require_address, require_networks, require_redis, require_url
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
 
@@ -29,9 +31,9 @@ class Section(BaseModel):
 class Listen(Section):
     """Where the service listens, and what stands before it."""
 
-    address: str = "127.0.0.1:0"
+    address: Annotated[str, AfterValidator(require_address)] = "127.0.0.1:0"
     """ADDRESS:PORT; port 0 is any free one. What is not loopback wants TLS."""
-    issuer: str = ""
+    issuer: Annotated[str, AfterValidator(require_url)] = ""
     """This service's own URL, as it stands in tokens; its address where it is empty."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """How many processes judge; more than one want a key for tokens and a state that they share."""
@@ -43,7 +45,7 @@ class Listen(Section):
     """The authority, PEM, whose certificates clients may show, as administrators do."""
     tls_before: bool = False
     """Whether something that you trust, over a network that you trust, speaks TLS before this process."""
-    proxies: tuple[str, ...] = ()
+    proxies: Annotated[tuple[str, ...], AfterValidator(require_networks)] = ()
     """Addresses or networks of what stands before; of these alone X-Forwarded-For is believed."""
 
 
@@ -54,6 +56,18 @@ class Tokens(Section):
     """The key that signs, PEM, mode 0600; where there is none, one that ends with the process."""
     next_key: Path | None = None
     """The key that will sign, published beside it."""
+    keeper: str = ""
+    """Who keeps the key that signs, in the place of `key`: hsm:, gcpkms:, awskms: or azurekms: (docs/spec/ear.md)."""
+    keeper_public: Path | None = None
+    """The public half of the keeper's key, PEM."""
+    next_keeper: str = ""
+    """Who keeps the key that will sign, in the place of `next_key`."""
+    next_keeper_public: Path | None = None
+    """The public half of that key, PEM."""
+    pin: Path | None = None
+    """The file with the PIN of a PKCS#11 token, mode 0600."""
+    algorithm: Literal["any", "ES256", "RS256"] = "any"
+    """What the key that signs must be for."""
     federations: tuple[str, ...] = ()
     """Audiences that are told only what is affirmed."""
 
@@ -65,6 +79,18 @@ class Policies(Section):
     """The file of the policy for who brings none, or `builtin`."""
     also: tuple[str, ...] = ()
     """Files of further policies, asked for by their digests."""
+    default_name: str = ""
+    """The name of a stored policy, which is the default in the place of `default`."""
+    documents: Literal["memory", "folder", "redis"] = "memory"
+    """Where stored policies and reference values are; `redis` is that of `[state]`."""
+    folder: Path | None = None
+    """The folder, where they are in one."""
+    admin_token: Path | None = None
+    """The file with the admins' bearer token, or with `sha256:` and its digest in hex; mode 0600."""
+    admin_certificates: tuple[str, ...] = ()
+    """SHA-256 of the admins' client certificates, in hex."""
+    corim_keys: tuple[Path, ...] = ()
+    """Public keys, PEM, of who may sign a CoRIM."""
 
 
 class CollateralPlaces(Section):
@@ -80,6 +106,10 @@ class CollateralPlaces(Section):
     """Whether nothing is fetched."""
     simulated_root: Path | None = None
     """A simulated platform that is accepted instead of AMD's; it promises nothing."""
+    mirror: bool = True
+    """Whether strangers get collateral from here, as from AMD's KDS."""
+    mirror_fetches: bool = True
+    """Whether a certificate that is not at hand is fetched for them, within a share."""
 
 
 class State(Section):
@@ -87,7 +117,7 @@ class State(Section):
 
     store: Literal["memory", "redis", "sealed"] = "memory"
     """`memory`: in one process. `redis`: for all replicas. `sealed`: nowhere, so that only time limits a challenge."""
-    redis: str = "redis://127.0.0.1:6379/0"
+    redis: Annotated[str, AfterValidator(require_redis)] = "redis://127.0.0.1:6379/0"
     """The Redis or Valkey, as redis://HOST:PORT/DB, or rediss:// with TLS; never with a password."""
     redis_password: Path | None = None
     """The file with its password, mode 0600."""
@@ -138,6 +168,11 @@ class Tracing(Section):
 
 class Pages(Section):
     """What people see in a browser."""
+
+    reports: bool = False
+    """Whether a request may have the page of its appraisal kept, for whoever has its address."""
+    report_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86_400
+    """For how long."""
 
 
 class Settings(Section):

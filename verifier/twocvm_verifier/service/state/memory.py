@@ -1,77 +1,129 @@
-"""Sessions in this process's memory: for one replica, and gone with it."""
+"""What was answered, in this process's memory: for one replica of one process, and gone with it, like its sessions."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.service.problems import ServiceError
 
-from .protocol import ChallengeSession, SessionState
+from .protocol import Moment, SessionState, Told
 
-# A complete one has a token of some 3 KB.
-MAX_SESSIONS: Final = 8192
+EPOCH_BYTES: Final = 32
+# More than one process can judge while a session lives, so that nobody can fill it; some 80 MB.
+MAX_ANSWERED: Final = 262_144
+# A token has some 3 KB. Who answered was told it, so that of the oldest only the state is kept.
+MAX_RESULTS: Final = 8192
 
 
-class MemorySessions:
-    """A store in memory.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Noted:
+    """One answered session: until when it is known, and what came of it; None for what was to be forgotten."""
+
+    until: datetime
+    told: Told | None = field(repr=False)
+
+
+class MemoryAnswers:
+    """Keeps answers in memory.
 
     Args:
-        clock: Says what has expired.
-        max_sessions: How many are kept at once.
+        clock: Says what is over.
+        epoch: A secret of this process's (32 random bytes).
+        session_seconds: For how long a session lives.
+        max_answered: How many are known at once.
+        max_results: Of how many the token is kept.
     """
 
-    def __init__(self, *, clock: Clock, max_sessions: int = MAX_SESSIONS) -> None:
+    once: Final = True
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        epoch: bytes,
+        session_seconds: float,
+        max_answered: int = MAX_ANSWERED,
+        max_results: int = MAX_RESULTS,
+    ) -> None:
         self._clock = clock
-        self._max_sessions = max_sessions
-        # In the order in which they were made, which is that in which they expire.
-        self._sessions: dict[str, ChallengeSession] = {}
+        self._epoch = epoch
+        self._lifetime = timedelta(seconds=session_seconds)
+        self._max_answered = max_answered
+        self._max_results = max_results
+        # In the order in which they were answered, which is that in which they are over.
+        self._noted: dict[bytes, _Noted] = {}
+        self._results: dict[bytes, None] = {}
         self._lock = threading.Lock()
 
-    def create(self, session: ChallengeSession) -> None:
-        """Keep a new session; see `Sessions`."""
+    def moment(self) -> Moment:
+        """Return the secret and the time."""
+        return Moment(epoch=self._epoch, at=self._clock.now())
+
+    def take(self, name: bytes, *, expires_at: datetime, epoch: bytes) -> None:  # noqa: ARG002 - it is always the same
+        """Note an answer, once; see `Answers`."""
         with self._lock:
-            self._forget_expired()
-            if len(self._sessions) >= self._max_sessions:
-                raise ServiceError("SERVICE_BUSY", f"sessions: {self._max_sessions} are open")
-            self._sessions[session.identifier] = session
+            now = self._clock.now()
+            if expires_at <= now:
+                raise _unknown()
+            told = self._told(name)
+            if told is not None:
+                raise ServiceError("SESSION_SPENT", f"session: is {told.state}")
+            self._note(name, Told(state=SessionState.PROCESSING), now=now)
 
-    def get(self, identifier: str) -> ChallengeSession:
-        """Return a session; see `Sessions`."""
+    def told(self, name: bytes, *, epoch: bytes) -> Told | None:  # noqa: ARG002 - it is always the same
+        """Return what came of a session; see `Answers`."""
         with self._lock:
-            return self._known(identifier)
+            return self._told(name)
 
-    def begin(self, identifier: str) -> ChallengeSession:
-        """Take a session into work, once; see `Sessions`."""
+    def finish(self, name: bytes, told: Told, *, epoch: bytes) -> None:  # noqa: ARG002 - it is always the same
+        """Keep what came of it; see `Answers`."""
         with self._lock:
-            session = self._known(identifier)
-            if session.state is not SessionState.WAITING:
-                raise ServiceError("SESSION_SPENT", f"session: is {session.state}")
-            self._sessions[identifier] = taken = replace(session, state=SessionState.PROCESSING)
-            return taken
+            noted = self._noted.get(name)
+            if noted is None or noted.told is None:
+                return
+            self._noted[name] = replace(noted, told=told)
+            self._results[name] = None
+            if len(self._results) > self._max_results:
+                self._drop_result(next(iter(self._results)))
 
-    def finish(self, session: ChallengeSession) -> None:
-        """Keep what came of it; see `Sessions`."""
+    def forget(self, name: bytes, *, epoch: bytes) -> None:  # noqa: ARG002 - it is always the same
+        """Make a session unknown; see `Answers`."""
         with self._lock:
-            if session.identifier in self._sessions:
-                self._sessions[session.identifier] = session
+            if name in self._noted:
+                self._results.pop(name, None)
+                self._noted[name] = replace(self._noted[name], told=None)
+            else:
+                self._note(name, None, now=self._clock.now())
 
-    def delete(self, identifier: str) -> None:
-        """Forget a session; see `Sessions`."""
-        with self._lock:
-            del self._sessions[self._known(identifier).identifier]
+    def _told(self, name: bytes) -> Told | None:
+        noted = self._noted.get(name)
+        if noted is None:
+            return None
+        if noted.told is None:
+            raise _unknown()
+        return noted.told
 
-    def _known(self, identifier: str) -> ChallengeSession:
-        session = self._sessions.get(identifier)
-        if session is None or session.expires_at <= self._clock.now():
-            raise ServiceError("SESSION_UNKNOWN", "session: is not known, or no longer")
-        return session
+    def _note(self, name: bytes, told: Told | None, *, now: datetime) -> None:
+        # Two of the oldest for each new one: so what is over is gone soon, and no call takes long.
+        for oldest, noted in list(islice(self._noted.items(), 2)):
+            if noted.until <= now:
+                del self._noted[oldest]
+                self._results.pop(oldest, None)
+        if len(self._noted) >= self._max_answered:
+            raise ServiceError("SERVICE_BUSY", f"sessions: {self._max_answered} were answered")
+        self._noted[name] = _Noted(until=now + self._lifetime, told=told)
 
-    def _forget_expired(self) -> None:
-        now = self._clock.now()
-        for identifier, session in list(self._sessions.items()):
-            if session.expires_at > now:
-                break
-            del self._sessions[identifier]
+    def _drop_result(self, name: bytes) -> None:
+        del self._results[name]
+        noted = self._noted[name]
+        if noted.told is not None:
+            self._noted[name] = replace(noted, told=replace(noted.told, result=""))
+
+
+def _unknown() -> ServiceError:
+    return ServiceError("SESSION_UNKNOWN", "session: is not known, or no longer")

@@ -1,7 +1,7 @@
-"""What a store of sessions promises, wherever it is.
+"""What a session is, and what whoever keeps its answer promises.
 
-A session goes from `waiting` to `processing` once, whoever asks and however many ask at the same time; that step is
-what makes its nonce good once. What has expired is as if it had never been.
+A session is kept by nobody: its identifier holds it, sealed (`sealed.py`). What is kept is that somebody answered it,
+so that its nonce is good once, whoever asks and however many ask at the same time; and what came of it.
 """
 
 from __future__ import annotations
@@ -26,55 +26,79 @@ class ChallengeSession:
     """One challenge and what came of it.
 
     Attributes:
-        identifier: A UUID that nobody can guess.
+        identifier: What its path ends with (base64url); only who was told it can know it.
         nonce: The challenge (8 to 64 bytes).
-        expires_at: When it is forgotten (aware, UTC).
+        expires_at: When it is over (aware, UTC).
         state: Where it is.
         result: The token, once it is complete; else empty.
     """
 
-    identifier: str
+    identifier: str = field(repr=False)
     nonce: bytes = field(repr=False)
     expires_at: datetime
     state: SessionState
     result: str = field(repr=False, default="")
 
 
-class Sessions(Protocol):
-    """A store of sessions. Safe to use from several threads."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What sessions are sealed and judged by at a time.
 
-    def create(self, session: ChallengeSession) -> None:
-        """Keep a new session.
+    Attributes:
+        epoch: A secret of which the sealing key is made. It is another one whenever an answer may have been forgotten.
+        at: The time (aware, UTC), by the one clock of all replicas where there is one.
+    """
+
+    epoch: bytes = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of a session so far.
+
+    Attributes:
+        state: Never `waiting`.
+        result: The token, once it is complete and where it is kept still.
+    """
+
+    state: SessionState
+    result: str = field(repr=False, default="")
+
+
+class Answers(Protocol):
+    """Knows which sessions were answered. Safe to use from several threads; a call may wait for a network.
+
+    A session is named by the 16 bytes that begin its identifier. Every method may raise ServiceError STATE_UNREACHABLE,
+    and each but `moment` SESSION_UNKNOWN, where the epoch is another one by now or the session was forgotten.
+    """
+
+    @property
+    def once(self) -> bool:
+        """Whether an answered session is known to be. Else only its time limits a nonce."""
+        ...
+
+    def moment(self) -> Moment:
+        """Return what sessions are sealed and judged by now."""
+        ...
+
+    def take(self, name: bytes, *, expires_at: datetime, epoch: bytes) -> None:
+        """Note that a session is being answered; only one caller ever can.
 
         Raises:
-            ServiceError: SERVICE_BUSY, where no more can be kept.
+            ServiceError: SESSION_SPENT for everybody else; SESSION_UNKNOWN where it is over; SERVICE_BUSY where no
+                more can be noted.
         """
         ...
 
-    def get(self, identifier: str) -> ChallengeSession:
-        """Return a session.
-
-        Raises:
-            ServiceError: SESSION_UNKNOWN.
-        """
+    def told(self, name: bytes, *, epoch: bytes) -> Told | None:
+        """Return what came of a session; None where nobody answered it yet."""
         ...
 
-    def begin(self, identifier: str) -> ChallengeSession:
-        """Take a session from `waiting` to `processing`, and return it; only one caller ever can.
-
-        Raises:
-            ServiceError: SESSION_UNKNOWN, or SESSION_SPENT for everybody else.
-        """
+    def finish(self, name: bytes, told: Told, *, epoch: bytes) -> None:
+        """Keep what came of a session that was taken; nothing happens where it was forgotten meanwhile."""
         ...
 
-    def finish(self, session: ChallengeSession) -> None:
-        """Keep what came of a session that is `processing`; nothing happens where it was forgotten meanwhile."""
-        ...
-
-    def delete(self, identifier: str) -> None:
-        """Forget a session.
-
-        Raises:
-            ServiceError: SESSION_UNKNOWN.
-        """
+    def forget(self, name: bytes, *, epoch: bytes) -> None:
+        """Make a session unknown to everybody, for as long as it would have lived."""
         ...

@@ -1,0 +1,149 @@
+"""The service put together from its settings: what each part is made of stands here, and nowhere else.
+
+What is wrong with a file that a setting names is said with the setting's name.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from twocvm_verifier.clock import Clock, SystemClock
+from twocvm_verifier.collateral import Collateral
+from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.gathering import Places, open_collateral
+from twocvm_verifier.shell import read_policy, roots_of
+from twocvm_verifier.verifier import SnpVerifier
+
+from .app import create_app
+from .appraisals import Appraiser
+from .clients import Forwarded, parse_networks
+from .limits import Guard, Rate
+from .parts import Parts
+from .problems import ServiceError
+from .secretfiles import read_password, read_seal_key
+from .settings import CollateralPlaces, Policies, Settings, State, Tokens
+from .state.memory import EPOCH_BYTES, MemoryAnswers
+from .state.protocol import Answers
+from .state.sealed import SESSION_SECONDS, SealedOnly, Sessions
+from .tokens import KeyRing, Signer, load_key, new_key
+
+# A client is told to come back rather than kept waiting for a turn at KDS.
+PATIENCE_SECONDS: Final = 5.0
+_PROBE: Final = b"2cvm.probe"
+
+
+def application(settings: Settings, *, issuer: str) -> ASGIApp:
+    """Return everything that answers requests.
+
+    Args:
+        settings: What its owner set.
+        issuer: The service's own URL, as it stands in tokens.
+
+    Raises:
+        TwoCvmError: A file that a setting names does not hold what it should, or others can read it.
+    """
+    clock = SystemClock()
+    app: ASGIApp = create_app(parts_of(settings, issuer=issuer, clock=clock))
+    rate = Rate(per_second=settings.limits.requests_per_second, burst=settings.limits.burst, clock=clock)
+    app = Guard(app, rate=rate, concurrent=settings.limits.concurrent)
+    return Forwarded(app, proxies=parse_networks(settings.listen.proxies))
+
+
+def parts_of(settings: Settings, *, issuer: str, clock: Clock) -> Parts:
+    """Return what the routes share.
+
+    Raises:
+        TwoCvmError: As `application`.
+    """
+    collateral = _collateral(settings.collateral)
+    keys = _keys(settings.tokens)
+    answers = _answers(settings.state, clock=clock)
+    return Parts(
+        appraiser=_appraiser(settings.policies, collateral, clock=clock),
+        keys=keys,
+        sessions=Sessions(answers=answers, random_bytes=secrets.token_bytes),
+        issuer=issuer,
+        federations=frozenset(settings.tokens.federations),
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+        probes=_probes(collateral=collateral, keys=keys, answers=answers),
+    )
+
+
+def _probes(*, collateral: Collateral, keys: KeyRing, answers: Answers) -> Mapping[str, Callable[[], None]]:
+    def folder() -> None:
+        # One that is not there yet is made with the first piece.
+        place = next(each for each in (collateral.store.folder, *collateral.store.folder.parents) if each.exists())
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise ServiceError("STORE_UNREADABLE", "collateral: its folder cannot be read")
+
+    return {
+        "state": lambda: (answers.moment(), None)[1],
+        "keys": lambda: (keys.current.sign(_PROBE), None)[1],
+        "collateral": folder,
+    }
+
+
+def _collateral(places: CollateralPlaces) -> Collateral:
+    with _file_of("collateral.simulated_root", places.simulated_root):
+        roots = roots_of(places.simulated_root)
+    return open_collateral(
+        Places(store=places.store, mirrors=places.mirrors, kds=places.kds, offline=places.offline),
+        roots=roots,
+        fetching=not places.offline,
+        patience_seconds=PATIENCE_SECONDS,
+    )
+
+
+def _appraiser(policies: Policies, collateral: Collateral, *, clock: Clock) -> Appraiser:
+    return Appraiser(
+        verifier=SnpVerifier(roots=collateral.store.roots),
+        collateral=collateral,
+        default=read_policy(policies.default, option="policies.default"),
+        policies=tuple(read_policy(each, option="policies.also") for each in policies.also),
+        clock=clock,
+    )
+
+
+def _keys(tokens: Tokens) -> KeyRing:
+    def load(path: Path, name: str) -> Signer:
+        with _file_of(name, path):
+            return load_key(path)
+
+    current = new_key() if tokens.key is None else load(tokens.key, "tokens.key")
+    following = None if tokens.next_key is None else load(tokens.next_key, "tokens.next_key")
+    return KeyRing(current=current, following=following)
+
+
+def _answers(state: State, *, clock: Clock) -> Answers:
+    if state.store == "redis":
+        from .state.redis import RedisAnswers, RedisPlace, connect
+
+        password = ""
+        if state.redis_password is not None:
+            with _file_of("state.redis_password", state.redis_password):
+                password = read_password(state.redis_password)
+        place = RedisPlace(url=state.redis, user=state.redis_user, password=password, authority=state.redis_ca)
+        return RedisAnswers(
+            client=connect(place), clock=clock, session_seconds=SESSION_SECONDS, random_bytes=secrets.token_bytes
+        )
+    if state.store == "sealed" and state.seal_key is not None:
+        with _file_of("state.seal_key", state.seal_key):
+            return SealedOnly(key=read_seal_key(state.seal_key), clock=clock)
+    return MemoryAnswers(clock=clock, epoch=secrets.token_bytes(EPOCH_BYTES), session_seconds=SESSION_SECONDS)
+
+
+@contextmanager
+def _file_of(name: str, path: Path | None) -> Iterator[None]:
+    """Say of a file that cannot be read which setting names it."""
+    try:
+        yield
+    except OSError as error:
+        raise MalformedError("settings", name, f"{str(path)!r}: {error.strerror}") from error

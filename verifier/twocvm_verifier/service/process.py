@@ -1,0 +1,197 @@
+"""One process that answers: uvicorn, with a limit to every wait and to every number that a stranger chooses.
+
+uvicorn waits for a request for ever, for the handshake of TLS for a minute, and answers what is too much as text; here
+a connection has a time for each thing that it waits for, and a share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .clients import Network, client_of, is_named
+from .problems import ServiceError, problem
+from .settings import Limits
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn._types import ASGI3Application
+
+BACKLOG: Final = 2048
+CLIENT_CERTIFICATE: Final = "client_certificate"
+
+
+class Doorkeeper:
+    """Counts the connections of this process.
+
+    Args:
+        limits: How many there may be.
+        proxies: What stands before this process, and brings many clients.
+    """
+
+    def __init__(self, limits: Limits, *, proxies: Sequence[Network]) -> None:
+        self.limits = limits
+        self._proxies = tuple(proxies)
+        self._open: Counter[str] = Counter()
+
+    def enter(self, address: str) -> str:
+        """Count a connection; return what `leave` wants, or nothing where there is no room for it."""
+        client = client_of(address)
+        mine = self._open[client]
+        if self._open.total() >= self.limits.connections:
+            return ""
+        if mine >= self.limits.connections_per_client and not is_named(address, self._proxies):
+            return ""
+        self._open[client] = mine + 1
+        return client
+
+    def leave(self, client: str) -> None:
+        """Count a connection no longer."""
+        self._open[client] -= 1
+        if not self._open[client]:
+            del self._open[client]
+
+
+def serve_on(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    tls: ssl.SSLContext | None,
+    limits: Limits,
+    proxies: Sequence[Network],
+    ready: Callable[[], None],
+) -> None:
+    """Answer at a listener until SIGTERM or SIGINT, and then what is under way.
+
+    Args:
+        app: What answers.
+        listener: Bound already.
+        tls: How TLS is spoken; None where it is not.
+        limits: What is too much.
+        proxies: What stands before this process.
+        ready: Called once everything that comes is answered.
+    """
+    # uvicorn would log the path and the query of each request, and a query may hold a nonce.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        cast("ASGI3Application", app),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        http=type("Connection", (Connection,), {"doorkeeper": Doorkeeper(limits, proxies=proxies)}),
+        timeout_graceful_shutdown=int(limits.shutdown_seconds) + 1,
+    )
+    server = _Server(config, tls=tls, handshake_seconds=limits.header_seconds, ready=ready)
+
+    def end(_signal: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # Before uvicorn has handlers of its own this is asked; and afterwards, for it raises the signal that ended it once
+    # more when all is done, and to be told to stop is no failure.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        tls: ssl.SSLContext | None,
+        handshake_seconds: float,
+        ready: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._tls = tls
+        self._handshake_seconds = handshake_seconds
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen as uvicorn would, but with a limit to the wait for a handshake."""
+        await self.lifespan.startup()
+
+        def connection() -> Connection:
+            protocol = cast(type[Connection], self.config.http_protocol_class)
+            return protocol(self.config, self.server_state, self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        timeout = None if self._tls is None else self._handshake_seconds
+        self.servers = [
+            await loop.create_server(
+                connection, sock=each, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=timeout
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+        self._ready()
+
+
+class Connection(H11Protocol):
+    """A connection: at each time it waits for a request, or for the end of one, and for neither too long."""
+
+    doorkeeper: ClassVar[Doorkeeper]
+    _client = ""
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let a connection in, or send it away."""
+        super().connection_made(transport)
+        self._client = self.doorkeeper.enter(self.client[0] if self.client else "")
+        if not self._client:
+            transport.write(_turned_away())
+            transport.close()
+            return
+        shown = transport.get_extra_info("ssl_object")
+        certificate = None if shown is None else shown.getpeercert(binary_form=True)
+        self.app_state = {**self.app_state, CLIENT_CERTIFICATE: certificate}
+        self._wait(self.doorkeeper.limits.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._client:
+            self.doorkeeper.leave(self._client)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless the connection was sent away."""
+        if self._client:
+            super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Take what came; with a new request the time for it begins."""
+        before = cast("object", self.cycle)
+        super().handle_events()
+        if self.cycle is not before:
+            self._wait(self.doorkeeper.limits.request_seconds)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, whatever is still to come of this one."""
+        self._wait(self.doorkeeper.limits.header_seconds)
+        super().on_response_complete()
+
+    def _wait(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+
+def _turned_away() -> bytes:
+    """Return the answer to a connection that there is no room for."""
+    answer = problem(ServiceError("SERVICE_BUSY", "connections: too many are open"))
+    answer.headers["Connection"] = "close"
+    lines = [b"HTTP/1.1 503 Service Unavailable", *(name + b": " + value for name, value in answer.raw_headers)]
+    return b"\r\n".join((*lines, b"", bytes(answer.body)))

@@ -1,0 +1,58 @@
+"""Which settings go together: what would be unsafe, or could not work, is refused before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twocvm_verifier.errors import MalformedError
+
+from .addresses import parse_address
+from .settings import Settings
+
+
+def require_sound(settings: Settings) -> None:
+    """Refuse settings that do not go together.
+
+    Raises:
+        MalformedError: Everything that does not is named.
+    """
+    problems = (*_of_listening(settings), *_of_sharing(settings))
+    if problems:
+        raise MalformedError("settings", "", "; ".join(problems))
+
+
+def _of_listening(settings: Settings) -> Iterator[str]:
+    listen = settings.listen
+    tls = listen.certificate is not None
+    if tls != (listen.key is not None):
+        yield "listen.certificate and listen.key: want both, or neither"
+    if listen.client_ca is not None and not tls:
+        yield "listen.client_ca: clients show certificates only over TLS: want listen.certificate"
+    if tls and listen.tls_before:
+        yield "listen.tls_before: TLS ends here, or before: want one of listen.certificate and this"
+    if listen.proxies and not (tls or listen.tls_before or parse_address(listen.address).loopback):
+        yield "listen.proxies: want listen.tls_before, or listen.certificate"
+    if parse_address(listen.address).loopback:
+        return
+    if not (tls or listen.tls_before):
+        # Tokens and evidence would travel in clear.
+        yield (
+            "listen.address: is not loopback: want listen.certificate and listen.key, or listen.tls_before = true "
+            "where something that you trust, over a network that you trust, speaks TLS before this process"
+        )
+    if not listen.issuer.startswith("https://"):
+        yield "listen.issuer: want the https URL by which others know this service"
+
+
+def _of_sharing(settings: Settings) -> Iterator[str]:
+    state = settings.state
+    if settings.listen.workers > 1 and state.store == "memory":
+        yield 'listen.workers: more than one share no memory: want state.store = "redis" or "sealed"'
+    if settings.listen.workers > 1 and settings.tokens.key is None:
+        yield "listen.workers: more than one would each sign with a key of its own: want tokens.key"
+    if state.store == "sealed" and state.seal_key is None:
+        yield 'state.store: "sealed" wants state.seal_key'
+    if state.store != "sealed" and state.seal_key is not None:
+        yield 'state.seal_key: is for state.store = "sealed" alone'
+    if state.redis_user and state.redis_password is None:
+        yield "state.redis_user: wants state.redis_password"
