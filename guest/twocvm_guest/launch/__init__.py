@@ -1,0 +1,1 @@
+"""What the host is given to launch a guest with: reference values, the identity block, and QEMU's command line."""

@@ -1,0 +1,129 @@
+"""`twocvm launch`: reference values, identity blocks and QEMU's command line, of the same files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from base64 import b64decode
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from tests.support.ovmf import ovmf
+
+pytest.importorskip("sevsnpmeasure", reason="needs the extra `measure`: pip install 'twocvm[measure]'")
+
+from twocvm_guest.main import run
+from twocvm_verifier import strictjson
+from twocvm_verifier.snp.launch import parse_launch_prefix
+
+APPEND = "console=none panic=-1"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """The options that name what is launched."""
+    for name, content in {"ovmf": ovmf(), "kernel": b"kernel", "initrd": b"initrd"}.items():
+        (tmp_path / name).write_bytes(content)
+    named = [word for name in ("ovmf", "kernel", "initrd") for word in (f"--{name}", str(tmp_path / name))]
+    return [*named, "--append", APPEND]
+
+
+@pytest.fixture
+def keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The options that name both keys, new."""
+    for name in ("id", "author"):
+        assert run(["launch", "new-key", str(tmp_path / name)]) == 0
+    capsys.readouterr()
+    return ["--id-key", str(tmp_path / "id"), "--author-key", str(tmp_path / "author")]
+
+
+def test_block_reference_and_command_agree(
+    files: list[str], keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The block holds for the measurement that the published launch has, and the command line carries it."""
+    signing = ["--cpu", "EPYC-Genoa", "--vcpus", "4", "--guest-svn", "3", "--out", str(tmp_path / "id-blocks")]
+    assert run(["launch", "id-block", *files, *keys, *signing, "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert run(["launch", "reference", *files, *keys, "--guest-svn", "3", "--name", "guest", "--version", "1"]) == 0
+    printed = capsys.readouterr().out.encode()
+    reference = strictjson.parse(printed.rstrip(b"\n"), document="reference", max_bytes=10_000)
+    assert isinstance(reference, dict)
+    assert strictjson.canonical(reference) == printed.rstrip(b"\n")
+    assert parse_launch_prefix(reference["launches"]["Genoa"]).measurement(4).hex() == told["measurement"]
+    assert reference["identity"] == {name: told[name] for name in reference["identity"]}
+    assert reference["files"]["kernel"] == {"bytes": 6, "sha256": sha256(b"kernel").hexdigest()}
+    assert set(reference["launches"]) == {"Milan", "Genoa", "Turin"}
+    launching = ["--cpu", "EPYC-Genoa", "--identity-block", str(tmp_path / "id-blocks"), "--host-data", "ab" * 32]
+    assert run(["launch", "command", *files, *launching]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[words.index("-append") + 1] == APPEND
+    (snp,) = (word for word in words if word.startswith("sev-snp-guest,"))
+    fields = dict(field.partition("=")[::2] for field in snp.split(",")[1:])
+    block, auth = b64decode(fields["id-block"]), b64decode(fields["id-auth"])
+    assert (block[:48].hex(), len(auth)) == (told["measurement"], 4096)
+    assert (fields["kernel-hashes"], fields["host-data"]) == ("on", "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=")
+
+
+def test_reference_without_an_identity(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An image that is launched without a block has a document without one."""
+    assert run(["launch", "reference", *files, "--name", "guest", "--version", "1"]) == 0
+    assert "identity" not in json.loads(capsys.readouterr().out)
+
+
+Words = Callable[[list[str], list[str], Path], list[str]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(lambda files, keys, _: ["reference", *files, *keys, "--name", "n", "--version", "1"], id="no svn"),
+        pytest.param(lambda files, _, __: ["command", *files, "--cpu", "486"], id="no such cpu"),
+        pytest.param(
+            lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--host-data", "ab"], id="short host data"
+        ),
+        pytest.param(lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--host-data", "xy"], id="no hex"),
+        pytest.param(
+            lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--guest-policy", "all"], id="no number"
+        ),
+        pytest.param(
+            lambda files, _, folder: [
+                *("command", *files, "--cpu", "EPYC-Genoa"),
+                *("--identity-block", str(folder / "absent")),
+            ],
+            id="no block",
+        ),
+        pytest.param(
+            lambda files, keys, folder: [
+                *("id-block", *files, *keys, "--cpu", "EPYC-Genoa", "--guest-svn", "1"),
+                *("--out", str(folder), "--guest-policy", "0x80000"),
+            ],
+            id="debugging",
+        ),
+        pytest.param(
+            lambda files, keys, folder: [
+                *("id-block", *files, *keys[:2], "--author-key", keys[1]),
+                *("--cpu", "EPYC-Genoa", "--guest-svn", "1", "--out", str(folder)),
+            ],
+            id="one key",
+        ),
+        pytest.param(lambda _, keys, __: ["new-key", keys[1]], id="key is there"),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_usage_error(
+    files: list[str], keys: list[str], tmp_path: Path, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is made of a half, a contradiction or a file that is not there, and what is wrong is said."""
+    assert run(["launch", *words(files, keys, tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Error" in captured.err
+
+
+def test_comma_in_a_path_is_no_option_of_the_hypervisor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name cannot say anything to QEMU."""
+    odd = tmp_path / "a,readonly=off"
+    named = [word for name in ("ovmf", "kernel", "initrd") for word in (f"--{name}", str(odd))]
+    assert run(["launch", "command", *named, "--append", "", "--cpu", "EPYC-Genoa"]) == 2
+    assert "comma" in capsys.readouterr().err
