@@ -13,6 +13,7 @@ from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.presentation import appraisal_lines
 from twocvm_verifier.strictjson import Json
 
+from . import pages
 from .bodies import media_type_of, read_body, require_acceptable
 from .evidence_forms import DOCUMENT
 from .parts import desk_of
@@ -20,13 +21,15 @@ from .requests import EVIDENCE_TYPES, MAX_REQUEST_BYTES
 from .route import ServiceRoute, json_answer
 
 JSON: Final = "application/json"
+# What an answer has beside the result where the query says 1.
+_EXTRAS: Final = frozenset({"explain", "report"})
 routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
 
 
 @routes.post("/v1/appraise")
 async def appraise(request: Request) -> Response:
     """Judge evidence."""
-    explained = _explained(request)
+    wanted = _wanted(request)
     require_acceptable(request, JSON)
     media_type = media_type_of(request, (*EVIDENCE_TYPES, JSON))
     desk, body = desk_of(request), await read_body(request, max_bytes=MAX_REQUEST_BYTES)
@@ -35,13 +38,16 @@ async def appraise(request: Request) -> Response:
     told: dict[str, Json] = {"appraisal": appraisal.to_json()}
     if answer.token:
         told["token"] = answer.token
-    if explained:
+    if "explain" in wanted:
         told["explanation"] = [line.plain for line in appraisal_lines(appraisal, every_check=True)]
+    if "report" in wanted:
+        told["report"] = (await pages.show(desk, answer.outcome)).to_json()
     return json_answer(told)
 
 
-def _explained(request: Request) -> bool:
+def _wanted(request: Request) -> frozenset[str]:
     query = request.query_params.multi_items()
-    if query not in ([], [("explain", "0")], [("explain", "1")]):
-        raise MalformedError(DOCUMENT, "query", "want explain=1, or nothing")
-    return ("explain", "1") in query
+    asked = dict(query)
+    if len(asked) != len(query) or not asked.keys() <= _EXTRAS or not set(asked.values()) <= {"0", "1"}:
+        raise MalformedError(DOCUMENT, "query", "want explain=1, report=1, both, or nothing")
+    return frozenset(name for name, value in asked.items() if value == "1")

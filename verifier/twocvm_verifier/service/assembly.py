@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
@@ -31,8 +31,12 @@ from .secretfiles import read_password, read_seal_key
 from .settings import CollateralPlaces, Policies, Settings, State, Tokens
 from .state.memory import EPOCH_BYTES, MemoryAnswers
 from .state.protocol import Answers
+from .state.reports import MemoryReports, NoReports, Reports
 from .state.sealed import SESSION_SECONDS, SealedOnly, Sessions
 from .tokens import KeyRing, Signer, load_key, new_key
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 # A client is told to come back rather than kept waiting for a turn at KDS.
 PATIENCE_SECONDS: Final = 5.0
@@ -74,6 +78,8 @@ def parts_of(settings: Settings, *, issuer: str, clock: Clock) -> Parts:
         clock=clock,
         random_bytes=secrets.token_bytes,
         probes=_probes(collateral=collateral, keys=keys, answers=answers),
+        reports=_reports(settings, clock=clock),
+        report_seconds=settings.pages.report_seconds,
     )
 
 
@@ -124,20 +130,35 @@ def _keys(tokens: Tokens) -> KeyRing:
 
 def _answers(state: State, *, clock: Clock) -> Answers:
     if state.store == "redis":
-        from .state.redis import RedisAnswers, RedisPlace, connect
+        from .state.redis import RedisAnswers
 
-        password = ""
-        if state.redis_password is not None:
-            with _file_of("state.redis_password", state.redis_password):
-                password = read_password(state.redis_password)
-        place = RedisPlace(url=state.redis, user=state.redis_user, password=password, authority=state.redis_ca)
         return RedisAnswers(
-            client=connect(place), clock=clock, session_seconds=SESSION_SECONDS, random_bytes=secrets.token_bytes
+            client=_redis(state), clock=clock, session_seconds=SESSION_SECONDS, random_bytes=secrets.token_bytes
         )
     if state.store == "sealed" and state.seal_key is not None:
         with _file_of("state.seal_key", state.seal_key):
             return SealedOnly(key=read_seal_key(state.seal_key), clock=clock)
     return MemoryAnswers(clock=clock, epoch=secrets.token_bytes(EPOCH_BYTES), session_seconds=SESSION_SECONDS)
+
+
+def _reports(settings: Settings, *, clock: Clock) -> Reports:
+    if not settings.pages.reports:
+        return NoReports()
+    if settings.state.store == "redis":
+        from .state.reports_redis import RedisReports
+
+        return RedisReports(client=_redis(settings.state))
+    return MemoryReports(clock=clock)
+
+
+def _redis(state: State) -> Redis:
+    from .state.redis import RedisPlace, connect
+
+    password = ""
+    if state.redis_password is not None:
+        with _file_of("state.redis_password", state.redis_password):
+            password = read_password(state.redis_password)
+    return connect(RedisPlace(url=state.redis, user=state.redis_user, password=password, authority=state.redis_ca))
 
 
 @contextmanager

@@ -50,6 +50,8 @@ def _of_sharing(settings: Settings) -> Iterator[str]:
         yield 'listen.workers: more than one share no memory: want state.store = "redis" or "sealed"'
     if settings.listen.workers > 1 and settings.tokens.key is None:
         yield "listen.workers: more than one would each sign with a key of its own: want tokens.key"
+    if settings.pages.reports and settings.listen.workers > 1 and state.store != "redis":
+        yield 'pages.reports: more than one worker show the same pages only from state.store = "redis"'
     if state.store == "sealed" and state.seal_key is None:
         yield 'state.store: "sealed" wants state.seal_key'
     if state.store != "sealed" and state.seal_key is not None:
