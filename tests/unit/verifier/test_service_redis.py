@@ -1,0 +1,238 @@
+"""What was answered, in a real Redis: one winner however many race, and nothing that was forgotten is taken for new."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.support.redis_server import RedisServer, redis_server
+
+from twocvm_verifier.clock import SystemClock
+from twocvm_verifier.errors import TwoCvmError
+from twocvm_verifier.service.problems import ServiceError
+from twocvm_verifier.service.state.protocol import SessionState, Told
+from twocvm_verifier.service.state.redis import PAUSE_SECONDS, RedisAnswers, RedisPlace, connect
+from twocvm_verifier.service.state.sealed import Sessions
+
+NONCE = b"n" * 32
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    """One server for the tests that leave it as it is."""
+    with redis_server(tmp_path_factory.mktemp("redis"), "--save", "") as server:
+        yield server
+
+
+def replica(server: RedisServer, **changes) -> Sessions:
+    """Return the sessions of a service of its own, which shares nothing but the server."""
+    given = {
+        "client": connect(server.place()),
+        "clock": SystemClock(),
+        "session_seconds": 150,
+        "random_bytes": secrets.token_bytes,
+    }
+    return Sessions(answers=RedisAnswers(**given | changes), random_bytes=secrets.token_bytes)
+
+
+def code_of(ask, *arguments) -> str:
+    """Return the code of a refusal."""
+    with pytest.raises(TwoCvmError) as refused:
+        ask(*arguments)
+    return refused.value.code
+
+
+def test_any_replica_answers_any_request(redis):
+    """Made on one, answered on another, read on a third, deleted on a fourth."""
+    one, two, three, four = (replica(redis) for _ in range(4))
+    made = one.open(NONCE)
+    assert two.get(made.identifier) == made
+    taken = two.begin(made.identifier)
+    assert three.get(made.identifier).state is SessionState.PROCESSING
+    two.finish(replace(taken, state=SessionState.COMPLETE, result="token"))
+    read = three.get(made.identifier)
+    assert (read.state, read.result, read.nonce) == (SessionState.COMPLETE, "token", NONCE)
+    assert code_of(one.begin, made.identifier) == "SESSION_SPENT"
+    four.delete(made.identifier)
+    for each in (one, two, three, four):
+        for ask in (each.get, each.begin, each.delete):
+            assert code_of(ask, made.identifier) == "SESSION_UNKNOWN"
+
+
+def test_a_session_that_failed_stays_spent(redis):
+    """It says so, has no result, and nobody answers it again."""
+    one = replica(redis)
+    taken = one.begin(one.open(NONCE).identifier)
+    one.finish(replace(taken, state=SessionState.FAILED))
+    assert one.get(taken.identifier).state is SessionState.FAILED
+    assert code_of(one.begin, taken.identifier) == "SESSION_SPENT"
+
+
+def test_what_was_deleted_meanwhile_is_not_brought_back(redis):
+    """What came of it is forgotten with it, and a session that nobody answered can be deleted too."""
+    one = replica(redis)
+    taken = one.begin(one.open(NONCE).identifier)
+    one.delete(taken.identifier)
+    one.finish(replace(taken, state=SessionState.COMPLETE, result="token"))
+    assert code_of(one.get, taken.identifier) == "SESSION_UNKNOWN"
+    waiting = one.open(NONCE)
+    one.delete(waiting.identifier)
+    assert code_of(one.begin, waiting.identifier) == "SESSION_UNKNOWN"
+
+
+def test_one_winner_however_many_race(redis):
+    """Many threads of several replicas, many nonces: each is taken once."""
+    replicas = [replica(redis) for _ in range(3)]
+    for _ in range(30):
+        identifier = replicas[0].open(NONCE).identifier
+        start, ends = threading.Barrier(12), []
+
+        def race(sessions, identifier=identifier, start=start, ends=ends):
+            start.wait(10)
+            try:
+                ends.append(sessions.begin(identifier).state.value)
+            except ServiceError as error:
+                ends.append(error.code)
+
+        threads = [threading.Thread(target=race, args=(replicas[each % 3],)) for each in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert Counter(ends) == {"processing": 1, "SESSION_SPENT": 11}
+
+
+def test_an_attempt_whose_answer_was_lost_is_the_same_attempt(redis):
+    """The client asks again by itself, and finds its own mark; another attempt does not."""
+    marks = iter([b"s" * 32, b"a" * 16, b"a" * 16, b"b" * 16])
+    answers = replica(redis, random_bytes=lambda _: next(marks)).answers
+    epoch, until = answers.moment().epoch, datetime.now(UTC) + timedelta(seconds=60)
+    name = os.urandom(16)
+    for _ in range(2):
+        answers.take(name, expires_at=until, epoch=epoch)
+    assert code_of(lambda: answers.take(name, expires_at=until, epoch=epoch)) == "SESSION_SPENT"
+
+
+def test_the_servers_clock_ends_a_session(redis):
+    """What is over is unknown when it is taken, whatever was the time when it was opened."""
+    answers = replica(redis).answers
+    moment = answers.moment()
+    assert abs(moment.at - datetime.now(UTC)) < timedelta(seconds=5)
+    ask = lambda: answers.take(b"n" * 16, expires_at=moment.at - timedelta(seconds=1), epoch=moment.epoch)  # noqa: E731
+    assert code_of(ask) == "SESSION_UNKNOWN"
+
+
+def test_the_server_forgets_by_itself(redis):
+    """Everything but the secret has an end, which is after that of any session."""
+    one = replica(redis)
+    one.begin(one.open(NONCE).identifier)
+    with redis.client() as client:
+        left = [client.ttl(key) for key in client.keys("{2cvm}:answered:*")]
+    assert left
+    assert all(150 < seconds <= 300 for seconds in left)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_server_that_starts_again(tmp_path, kill):
+    """It is reached again without help; meanwhile nothing is taken; and what may have been forgotten is unknown."""
+    with redis_server(tmp_path, "--save", "3600 1") as server:
+        one, two = replica(server), replica(server)
+        answered, waiting = one.open(NONCE).identifier, one.open(NONCE).identifier
+        with server.client() as client:
+            # A copy from before the answer: the server comes back with it.
+            client.save()
+        one.begin(answered)
+        server.stop(kill=kill)
+        for sessions in (one, two):
+            assert code_of(sessions.open, NONCE) == code_of(sessions.begin, waiting) == "STATE_UNREACHABLE"
+            assert code_of(sessions.get, answered) == "STATE_UNREACHABLE"
+        server.start()
+        time.sleep(PAUSE_SECONDS)
+        for sessions in (one, two):
+            assert code_of(sessions.begin, answered) == code_of(sessions.begin, waiting) == "SESSION_UNKNOWN"
+        assert two.begin(one.open(NONCE).identifier).state is SessionState.PROCESSING
+
+
+def test_a_server_that_is_emptied(tmp_path):
+    """Who emptied it cannot have a nonce taken twice."""
+    with redis_server(tmp_path, "--save", "") as server:
+        one = replica(server)
+        answered = one.open(NONCE).identifier
+        taken = one.begin(answered)
+        epoch = one.answers.moment().epoch
+        with server.client() as client:
+            client.flushall()
+        with pytest.raises(ServiceError) as unknown:
+            one.answers.take(os.urandom(16), expires_at=taken.expires_at, epoch=epoch)
+        assert unknown.value.code == "SESSION_UNKNOWN"
+        assert code_of(one.begin, answered) == "SESSION_UNKNOWN"
+
+
+def test_a_server_that_pushes_answers_out(tmp_path):
+    """What no longer fits and is thrown away makes every session from before unknown."""
+    arguments = ("--save", "", "--maxmemory", "2mb", "--maxmemory-policy", "volatile-lru")
+    with redis_server(tmp_path, *arguments) as server, server.client() as client:
+        one = replica(server)
+        answered = one.open(NONCE).identifier
+        one.begin(answered)
+        for number in range(200):
+            client.set(f"other:{number}", "x" * 10_000, ex=1000)
+        assert client.info("stats")["evicted_keys"] > 0
+        assert code_of(one.begin, answered) == "SESSION_UNKNOWN"
+
+
+def test_a_server_that_is_full(tmp_path):
+    """Where an answer cannot be noted, none is taken."""
+    with redis_server(tmp_path, "--save", "") as server, server.client() as client:
+        one = replica(server)
+        waiting = one.open(NONCE)
+        client.config_set("maxmemory", "1")
+        assert one.get(waiting.identifier) == waiting
+        assert code_of(one.begin, waiting.identifier) == "STATE_UNREACHABLE"
+        client.config_set("maxmemory", "0")
+        time.sleep(PAUSE_SECONDS)
+        assert one.begin(waiting.identifier).state is SessionState.PROCESSING
+
+
+def test_a_server_that_does_not_answer(redis):
+    """Who comes after the first that waited in vain is not kept waiting, and no text says where it is."""
+    client = connect(RedisPlace(url="redis://127.0.0.1:1/0", user="", password="", authority=None))
+    one = replica(redis, client=client)
+    with pytest.raises(ServiceError) as refused:
+        one.open(NONCE)
+    assert (refused.value.code, "127.0.0.1" in str(refused.value)) == ("STATE_UNREACHABLE", False)
+    begun = time.monotonic()
+    for _ in range(100):
+        assert code_of(one.open, NONCE) == "STATE_UNREACHABLE"
+    assert time.monotonic() - begun < PAUSE_SECONDS
+
+
+def test_a_server_with_a_password(tmp_path):
+    """The right one opens it, another does not, and no representation shows it."""
+    users = ("--user", "verifier", "on", ">s3cret", "~{2cvm}:*", "+@all", "--user", "default", "off")
+    with redis_server(tmp_path, "--save", "", *users) as server:
+        right = replace(server.place(), user="verifier", password="s3cret")
+        assert "s3cret" not in repr(right)
+        assert replica(server, client=connect(right)).open(NONCE).state is SessionState.WAITING
+        for wrong in (replace(right, password="other"), replace(right, user="", password="")):
+            assert code_of(replica(server, client=connect(wrong)).open, NONCE) == "STATE_UNREACHABLE"
+
+
+def test_a_server_behind_tls_has_to_show_whom_it_is(redis, tmp_path):
+    """A server that speaks no TLS, or is of another authority, is none."""
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    place = replace(redis.place(), url=redis.url.replace("redis:", "rediss:"), authority=authority)
+    assert code_of(replica(redis, client=connect(place)).open, NONCE) == "STATE_UNREACHABLE"
+
+
+def test_what_is_told_of_a_token_is_the_token():
+    """A state and a result, and nothing in their text."""
+    told = Told(state=SessionState.COMPLETE, result="secret")
+    assert "secret" not in repr(told)
