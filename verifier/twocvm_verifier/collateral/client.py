@@ -90,6 +90,11 @@ class Collateral:
                 problems.append(problem)
         raise _deciding(problems)
 
+    def vcek(self, name: VcekName, *, at: datetime) -> Fetched:
+        """Return the VCEK of a name; else as `vek_of`."""
+        at = require_utc(at)
+        return self._stored_vcek(name, at=at) or self._fetch(name, stored=partial(self._stored_vcek, name, at=at))
+
     def crl(self, name: CrlName, *, at: datetime, max_age_seconds: float) -> Fetched:
         """Return the newest revocation list of `name`, in force at `at`.
 

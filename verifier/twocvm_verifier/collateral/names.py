@@ -16,11 +16,16 @@ from twocvm_verifier.errors import MalformedError, NotFoundError
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.product import Product, product_of_cpuid
 from twocvm_verifier.snp.report import SIGNED_BY_VCEK, Report
-from twocvm_verifier.snp.tcb import parse_tcb, require_tcb_layout
+from twocvm_verifier.snp.tcb import layout, parse_tcb, require_tcb_layout
 
 # VCEK 57230 r0.51, 4.1: what KDS calls the components of TCB_VERSION.
-_KDS_COMPONENTS: Final = {"bootloader": "blSPL", "tee": "teeSPL", "snp": "snpSPL", "microcode": "ucodeSPL"}
-_KDS_FMC: Final = {"fmc": "fmcSPL"}
+KDS_COMPONENTS: Final = {
+    "fmc": "fmcSPL",
+    "bootloader": "blSPL",
+    "tee": "teeSPL",
+    "snp": "snpSPL",
+    "microcode": "ucodeSPL",
+}
 _TURIN_HWID_BYTES: Final = 8
 # Reports of version 2 do not name their product; it came with Milan and Genoa, before Turin.
 _PRODUCTS_OF_VERSION_2: Final = (Product.MILAN, Product.GENOA)
@@ -51,8 +56,7 @@ class VcekName:
     def kds_path(self) -> str:
         """Path and query at a KDS or a mirror of it."""
         tcb = parse_tcb(self.tcb, product=self.product)
-        components = (_KDS_FMC if self.product is Product.TURIN else {}) | _KDS_COMPONENTS
-        query = "&".join(f"{spl}={getattr(tcb, part):02}" for part, spl in components.items())
+        query = "&".join(f"{KDS_COMPONENTS[part]}={getattr(tcb, part):02}" for part in layout(self.product))
         return f"/vcek/v1/{self.product}/{self.hwid}?{query}"
 
     @property

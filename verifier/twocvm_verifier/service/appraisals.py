@@ -1,7 +1,8 @@
 """One request judged: what it leaves out is found, the judgement is the same as everywhere, and nothing is signed here.
 
 Rules, in order:
-1. The policy is the caller's own, one that the owner holds, or the owner's default; an empty one by value is refused.
+1. The policy is the caller's own, one that the owner holds, or the owner's default; reference values of the owner's may
+   be added to it, so that it demands more; an empty one by value is refused.
 2. A certificate that did not come along is looked for in the store and at its sources, and so is a revocation list.
 3. What is not authentic is asked every rule, so that all that is wrong is seen.
 4. With a manifest and the 64 bytes that the caller rebuilt it is judged as before a release, else as evidence at rest.
@@ -11,17 +12,21 @@ Rules, in order:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 from twocvm_verifier import framing
+from twocvm_verifier.advisories import shipped_advisories
 from twocvm_verifier.appraisal import appraise, appraise_examination, appraise_guest
 from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
+from twocvm_verifier.bundle import Case
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.collateral import Collateral, CrlName
+from twocvm_verifier.corim import Unsigned
 from twocvm_verifier.errors import CollateralError, VerificationError
 from twocvm_verifier.manifest.model import Manifest
 from twocvm_verifier.policy import Policy, decides_nothing
@@ -32,11 +37,15 @@ from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.verifier import SnpVerifier
 
 from .evidence_forms import Presented
+from .library import Library
 from .problems import ServiceError
-from .requests import AppraisalRequest, AskedPolicy, OwnPolicy, PolicyDigest
+from .requests import AppraisalRequest, AskedPolicy, OwnPolicy
+from .state.documents import Kind
+from .state.documents_memory import MemoryDocuments
 
 # A revocation list that is at hand is used until it ends; policies say what is too old.
 _ANY_AGE_SECONDS = 3650.0 * 86_400.0
+_Document = TypeVar("_Document")
 
 
 class Purpose(StrEnum):
@@ -57,6 +66,7 @@ class Outcome:
         spki_sha256: Of the guest's TLS key (32 bytes), where REPORT_DATA binds it.
         owners_policy: Whether the policy is one that the service's owner holds.
         purpose: How strictly it was judged.
+        case: Everything that was judged, as it was found.
     """
 
     appraisal: Appraisal
@@ -65,6 +75,7 @@ class Outcome:
     spki_sha256: bytes | None
     owners_policy: bool
     purpose: Purpose
+    case: Case = field(repr=False)
 
 
 class Appraiser:
@@ -75,6 +86,8 @@ class Appraiser:
         collateral: Where certificates and revocation lists are found.
         default: The policy for requests that name none.
         policies: Further policies of the owner's, to be named by their digests.
+        library: Stored policies and reference values, to be named by their digests.
+        default_name: The name of a stored policy that is the default in the place of `default`; empty where none is.
         clock: Says what time it is.
     """
 
@@ -86,11 +99,15 @@ class Appraiser:
         default: Policy,
         policies: tuple[Policy, ...],
         clock: Clock,
+        library: Library | None = None,
+        default_name: str = "",
     ) -> None:
         self.verifier = verifier
         self.clock = clock
         self.default = default
         self._collateral = collateral
+        self._library = library or Library(MemoryDocuments(), trust=Unsigned(), clock=clock)
+        self._default_name = default_name
         self._policies: Mapping[bytes, Policy] = {policy.sha256: policy for policy in (default, *policies)}
 
     def appraise(self, request: AppraisalRequest) -> Outcome:
@@ -103,7 +120,7 @@ class Appraiser:
             CollateralError: It cannot be judged now.
         """
         at = self.clock.now().replace(microsecond=0)
-        policy = self._policy(request.policy, manifest=request.manifest)
+        policy, owners = self._policy(request, at=at)
         report = parse_report(request.evidence.report)
         vek = self._vek(request.evidence, report, at=at)
         crl = self._crl(request.evidence, parse_vek(vek).vek, at=at)
@@ -117,22 +134,51 @@ class Appraiser:
             report_sha256=framing.sha256(report.raw[:SIGNED_BYTES]),
             manifest=request.manifest,
             spki_sha256=claims.spki_sha256 if claims is not None and bound else None,
-            owners_policy=policy.sha256 in self._policies,
+            owners_policy=owners,
             purpose=purpose,
+            case=Case(
+                report=request.evidence.report,
+                vek=vek,
+                chain=request.evidence.chain,
+                crl=crl,
+                manifest=request.manifest,
+                policy=policy,
+                advisories=shipped_advisories(),
+                judged_at=at,
+            ),
         )
 
-    def _policy(self, asked: AskedPolicy, *, manifest: Manifest | None) -> Policy:
-        if isinstance(asked, OwnPolicy):
-            return self.default
-        if isinstance(asked, PolicyDigest):
-            held = self._policies.get(asked.sha256)
-            if held is None:
-                raise ServiceError("POLICY_UNKNOWN", "policy: none of this digest is held")
-            return held
+    def _policy(self, request: AppraisalRequest, *, at: datetime) -> tuple[Policy, bool]:
+        """Return the policy to judge by, and whether it is the owner's word."""
+        policy, owners = self._asked(request.policy)
+        for sha256 in request.reference_values:
+            values = _held(self._library.reference_values, sha256)
+            policy = values.on(policy, at=at)
+            # What the owner no longer points to may have been found too weak.
+            owners = owners and self._library.is_current(Kind.REFERENCE_VALUES, sha256)
         # A manifest names the guests that are meant; without one the policy has to.
-        if manifest is None and decides_nothing(asked) and asked.sha256 not in self._policies:
+        if request.manifest is None and not owners and decides_nothing(policy):
             raise ServiceError("POLICY_EMPTY", "policy: got no reference value, want one, or a reason for having none")
-        return asked
+        return policy, owners
+
+    def _asked(self, asked: AskedPolicy) -> tuple[Policy, bool]:
+        if isinstance(asked, OwnPolicy):
+            return self._default(), True
+        if isinstance(asked, Policy):
+            return asked, asked.sha256 in self._policies or self._library.is_current(Kind.POLICY, asked.sha256)
+        if (fixed := self._policies.get(asked.sha256)) is not None:
+            return fixed, True
+        held = _held(self._library.policy, asked.sha256)
+        return held, self._library.is_current(Kind.POLICY, asked.sha256)
+
+    def _default(self) -> Policy:
+        if not self._default_name:
+            return self.default
+        sha256 = self._library.pointer(Kind.POLICY, self._default_name)
+        if not sha256:
+            # Never another one in its place, which may accept more.
+            raise ServiceError("DOCUMENTS_UNREACHABLE", "policy: the default's name points to none")
+        return self._library.policy(sha256)
 
     def _vek(self, evidence: Presented, report: Report, *, at: datetime) -> bytes:
         return self._collateral.vek_of(report, at=at).der if evidence.vek is None else evidence.vek
@@ -177,6 +223,15 @@ def _for_release(
         report_data=expected,
         at=at,
     )
+
+
+def _held(find: Callable[[bytes], _Document], sha256: bytes) -> _Document:
+    try:
+        return find(sha256)
+    except ServiceError as error:
+        if error.code != "DOCUMENT_UNKNOWN":
+            raise
+        raise ServiceError("POLICY_UNKNOWN", "policy: none of this digest is held") from error
 
 
 def _failed(appraisal: Appraisal, identifier: str) -> bool:

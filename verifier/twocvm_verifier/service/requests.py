@@ -25,7 +25,11 @@ MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MIN_NONCE_BYTES: Final = 8
 MAX_NONCE_BYTES: Final = 64
 EVIDENCE_TYPES: Final = (*BARE, MEDIA_TYPE)
-_OPTIONAL: Final = frozenset({"manifest", "policy", "expected_report_data", "nonce", "audience"})
+_OPTIONAL: Final = frozenset(
+    {"manifest", "policy", "reference_values", "expected_report_data", "nonce", "audience"}
+)
+MAX_REFERENCE_VALUES: Final = 8
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _REPORT_DATA: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
 _MAX_AUDIENCE_CHARACTERS: Final = 256
 
@@ -53,6 +57,7 @@ class AppraisalRequest:
         evidence: What is judged.
         manifest: The manifest that the guest should be under, where the caller said.
         policy: By which policy.
+        reference_values: Digests of reference values of the service's that it is judged by too (32 bytes each).
         expected_report_data: The 64 bytes that the caller rebuilt, where it did.
         nonce: The challenge that the evidence should answer (8 to 64 bytes), where there is one.
         audience: For whom the token is; empty where the caller did not say.
@@ -61,6 +66,7 @@ class AppraisalRequest:
     evidence: Presented
     manifest: Manifest | None
     policy: AskedPolicy
+    reference_values: tuple[bytes, ...]
     expected_report_data: bytes | None
     nonce: bytes | None
     audience: str
@@ -81,6 +87,7 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
             evidence=parse_evidence(body, media_type=media_type),
             manifest=None,
             policy=OwnPolicy(),
+            reference_values=(),
             expected_report_data=None,
             nonce=None,
             audience="",
@@ -91,6 +98,7 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
         evidence=parse_presented(members.json("evidence")),
         manifest=parse_manifest(strictjson.canonical(members.json("manifest"))) if "manifest" in members else None,
         policy=_policy(members) if "policy" in members else OwnPolicy(),
+        reference_values=_reference_values(members) if "reference_values" in members else (),
         expected_report_data=_report_data(members) if "expected_report_data" in members else None,
         nonce=parse_nonce(members.text("nonce")) if "nonce" in members else None,
         audience=_audience(members) if "audience" in members else "",
@@ -116,6 +124,14 @@ def parse_nonce(text: str) -> bytes:
 def _policy(members: Fields) -> AskedPolicy:
     value = members.json("policy")
     return policy_of_document(value) if isinstance(value, Mapping) else PolicyDigest(sha256=members.hash("policy"))
+
+
+def _reference_values(members: Fields) -> tuple[bytes, ...]:
+    found = members.array("reference_values")
+    digests = [each for each in found if isinstance(each, str) and _DIGEST.fullmatch(each)]
+    if digests != list(found) or len(found) > MAX_REFERENCE_VALUES:
+        raise MalformedError(DOCUMENT, "/reference_values", f"not at most {MAX_REFERENCE_VALUES} digests")
+    return tuple(map(bytes.fromhex, digests))
 
 
 def _report_data(members: Fields) -> bytes:

@@ -7,11 +7,9 @@ Spec: docs/spec/ear.md, 1; RFC 7515; RFC 7518, 3.3 and 3.4.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -23,12 +21,11 @@ from twocvm_verifier import strictjson
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.strictjson import Json
 
-from .problems import ServiceError
+from .secretfiles import read_secret
 
 _MIN_RSA_BITS: Final = 2048
 _COORDINATE_BYTES: Final = 32
-_MAX_KEY_FILE_BYTES: Final = 16_384
-_FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 class Signer(Protocol):
@@ -56,21 +53,13 @@ class PrivateKeySigner:
 
     def __init__(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
         self._key = key
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            if not isinstance(key.curve, ec.SECP256R1):
-                raise MalformedError("signing-key", "", f"got a key on {key.curve.name}, want P-256")
-            self.public_jwk = _public(ECKey.import_key(key.public_key()), "ES256")
-        else:
-            if key.key_size < _MIN_RSA_BITS:
-                raise MalformedError("signing-key", "", f"got RSA of {key.key_size} bits, want {_MIN_RSA_BITS}")
-            self.public_jwk = _public(RSAKey.import_key(key.public_key()), "RS256")
+        self.public_jwk: Mapping[str, Json] = public_jwk(key.public_key())
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature: r and s of 32 bytes each, or PKCS #1 v1.5."""
         if isinstance(self._key, rsa.RSAPrivateKey):
             return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
-        r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
+        return joined(*decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256()))))
 
 
 class KeyRing:
@@ -115,11 +104,7 @@ def load_key(path: Path) -> PrivateKeySigner:
         MalformedError: The file holds no key that can sign tokens.
         OSError: It cannot be read.
     """
-    # A link that somebody else can change is not a file of this owner's.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
-        if os.fstat(stream.fileno()).st_mode & _FOR_OTHERS:
-            raise ServiceError("SIGNING_KEY_EXPOSED", "signing key: others can read the file, want mode 0600")
-        raw = stream.read(_MAX_KEY_FILE_BYTES)
+    raw = read_secret(path, code="SIGNING_KEY_EXPOSED")
     try:
         key = load_pem_private_key(raw, password=None)
     except (ValueError, TypeError) as error:
@@ -127,6 +112,26 @@ def load_key(path: Path) -> PrivateKeySigner:
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise MalformedError("signing-key", "", "neither P-256 nor RSA")
     return PrivateKeySigner(key)
+
+
+def public_jwk(key: PublicKey) -> dict[str, Json]:
+    """Return the JWK of a key that can sign tokens.
+
+    Raises:
+        MalformedError: Another curve than P-256, or RSA of fewer than 2048 bits.
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < _MIN_RSA_BITS:
+            raise MalformedError("signing-key", "", f"got RSA of {key.key_size} bits, want {_MIN_RSA_BITS}")
+        return _public(RSAKey.import_key(key), "RS256")
+    if not isinstance(key.curve, ec.SECP256R1):
+        raise MalformedError("signing-key", "", f"got a key on {key.curve.name}, want P-256")
+    return _public(ECKey.import_key(key), "ES256")
+
+
+def joined(r: int, s: int) -> bytes:
+    """Return the signature of P-256 as JWS has it: both numbers in 32 bytes each."""
+    return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
 
 
 def _public(key: ECKey | RSAKey, algorithm: str) -> dict[str, Json]:

@@ -1,0 +1,71 @@
+"""The mirror's routes: paths and queries of AMD's KDS, and answers that say how long they count.
+
+Spec: docs/collateral.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from twocvm_verifier.snp.names import VekKind
+from twocvm_verifier.snp.product import Product
+
+from .clients import UNKNOWN, client_of
+from .mirror import Held, Mirror, parse_product, parse_vcek_request
+from .problems import ServiceError
+from .route import ServiceRoute
+from .shelf import shelf_of
+
+routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+
+
+def _add_routes(kind: VekKind) -> None:
+    async def chain(request: Request) -> Response:
+        return await _answer(request, lambda mirror, product: mirror.chain(product, kind))
+
+    async def crl(request: Request) -> Response:
+        return await _answer(request, lambda mirror, product: mirror.crl(product, kind))
+
+    base = f"/{kind.lower()}/v1/{{product}}"
+    routes.add_api_route(f"{base}/cert_chain", chain, methods=["GET"], summary=f"The issuer of {kind}s, and its root.")
+    routes.add_api_route(f"{base}/crl", crl, methods=["GET"], summary=f"The revocation list for issuers of {kind}s.")
+
+
+for _kind in VekKind:
+    _add_routes(_kind)
+
+
+@routes.get("/vcek/v1/{product}/{hwid}")
+async def vcek(request: Request) -> Response:
+    """Hand out the VCEK of a chip at a TCB."""
+    mirror = _mirror(request)
+    query = request.query_params.multi_items()
+    name = parse_vcek_request(parse_product(request.path_params["product"]), request.path_params["hwid"], query)
+    held = await shelf_of(request).run(lambda: mirror.stored(name))
+    if held is None:
+        mirror.admit(client_of(request.client.host) if request.client else UNKNOWN)
+        held = await shelf_of(request).fetch(lambda: mirror.fetched(name))
+    return _told(request, mirror, held)
+
+
+async def _answer(request: Request, find: Callable[[Mirror, Product], Held]) -> Response:
+    mirror, product = _mirror(request), parse_product(request.path_params["product"])
+    return _told(request, mirror, await shelf_of(request).fetch(lambda: find(mirror, product)))
+
+
+def _mirror(request: Request) -> Mirror:
+    mirror = shelf_of(request).mirror
+    if mirror is None:
+        raise ServiceError("SERVICE_ROUTE", "request: this service mirrors nothing")
+    return mirror
+
+
+def _told(request: Request, mirror: Mirror, held: Held) -> Response:
+    headers = held.headers(mirror.clock.now())
+    tags = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
+    if held.tag in tags:
+        return Response(status_code=304, headers=headers)
+    return Response(held.content, media_type=held.media_type, headers=headers)
