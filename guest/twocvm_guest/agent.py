@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from twocvm_verifier.binding import NOT_LOCKED, LogPosition
 from twocvm_verifier.clock import Clock
-from twocvm_verifier.errors import LockError, ReleaseError
+from twocvm_verifier.errors import LockError, ReleaseError, TwoCvmError
 from twocvm_verifier.eventlog import EventLog
 from twocvm_verifier.evidence import Evidence
 from twocvm_verifier.logevents import platform_event
@@ -128,6 +128,11 @@ class AttestationAgent:
                 raise ReleaseError("NOT_LOCKED", "session: the guest has no manifest")
             self._require_current(peer.identity)
             return self._locked
+
+    @property
+    def broken(self) -> TwoCvmError | None:
+        """Why there will never be another report in this launch, once there will be none: it has to end."""
+        return self._broker.broken
 
     def knows(self, peer: PeerConnection) -> bool:
         """Return whether a connection has shown a TLS key of the manifest; nobody is known before the lock."""

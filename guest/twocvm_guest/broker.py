@@ -6,7 +6,9 @@ the same TLS key get one report over a Merkle root. So nobody waits for a batch 
 answered at once and alone, and who does not is served by the next call, together with all others, however many they
 are. A certificate or a receipt waits for those before it and for nobody who comes later.
 
-A call that fails fails exactly those whom it was for. Who has gone meanwhile is left out.
+A call that fails fails exactly those whom it was for. Who has gone meanwhile is left out. After a failure that nothing
+can mend, such as the loss of the machine's key to the firmware, the device is not asked again: `broken` tells whoever
+has to end the guest.
 
 Spec: docs/spec/ratls.md, 5.
 """
@@ -28,6 +30,7 @@ from twocvm_verifier.evidence import Evidence
 from .attestation import Question, connection_evidence
 from .batch import MAX_LEAVES
 from .platforms.attester import Attester
+from .platforms.device import DeviceError
 from .tls import ServerIdentity
 
 LogOf: TypeAlias = Callable[[ServerIdentity], LogPosition]
@@ -48,10 +51,14 @@ class AttestationBroker:
         attester: The platform; nobody else may use it.
         log_of: Asked once for each batch, just before its report is made.
         most: How many connections may share a report.
+
+    Attributes:
+        broken: Why there will never be another report in this launch, once there will be none.
     """
 
     def __init__(self, attester: Attester, *, log_of: LogOf, most: int = MAX_LEAVES) -> None:
         self.name = attester.name
+        self.broken: DeviceError | None = None
         self._attester: Final = attester
         self._log_of: Final = log_of
         self._most: Final = most
@@ -64,7 +71,7 @@ class AttestationBroker:
 
         Raises:
             ValueError: `report_data` is not 64 bytes.
-            FetchError: The platform made none; PLATFORM_FAILED.
+            FetchError: The platform made none; PLATFORM_FAILED, or what its device says.
             RuntimeError: After `stop`.
         """
         return self._turns.submit(self._report, report_data).result()
@@ -80,7 +87,7 @@ class AttestationBroker:
     def evidence(self, *, identity: ServerIdentity, question: Question) -> Future[Evidence]:
         """Return what will be the evidence for one connection.
 
-        Its errors are those of `log_of`, and FetchError (PLATFORM_FAILED) where the platform made no report. It may be
+        Its errors are those of `log_of`, and FetchError (as `report`) where the platform made no report. It may be
         cancelled as long as it is not its turn.
 
         Args:
@@ -96,11 +103,11 @@ class AttestationBroker:
             self._callers.append(caller)
         return caller.answer
 
-    def vek(self) -> bytes:
+    def vek(self) -> bytes | None:
         """Return the certificate of the key that signs; as `Attester.vek`."""
         return self._attester.vek()
 
-    def chain(self) -> bytes:
+    def chain(self) -> bytes | None:
         """Return ASK or ASVK, then ARK; as `Attester.chain`."""
         return self._attester.chain()
 
@@ -117,12 +124,26 @@ class AttestationBroker:
             self._callers.clear()
 
     def _report(self, report_data: bytes) -> bytes:
-        with _saying_that_it_failed():
+        with self._asking():
             return self._attester.report(report_data)
 
     def _quote(self, report_data: bytes) -> bytes | None:
-        with _saying_that_it_failed():
+        with self._asking():
             return self._attester.quote(report_data)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Say that the platform failed, for the length of a `with` in which it is asked; once it is broken, at once."""
+        if self.broken is not None:
+            raise DeviceError(self.broken.code, self.broken.detail)
+        try:
+            yield
+        except DeviceError as error:
+            if error.fatal:
+                self.broken = error
+            raise
+        except OSError as error:
+            raise FetchError("PLATFORM_FAILED", f"platform: made no report: {type(error).__name__}") from error
 
     def _serve(self, first: _Caller) -> None:
         callers = [caller for caller in self._batch(first) if caller.answer.set_running_or_notify_cancel()]
@@ -139,7 +160,7 @@ class AttestationBroker:
 
     def _evidence(self, identity: ServerIdentity, questions: list[Question]) -> tuple[Evidence, ...]:
         log = self._log_of(identity)
-        with _saying_that_it_failed():
+        with self._asking():
             return connection_evidence(self._attester, identity=identity, log=log, questions=questions)
 
     def _batch(self, first: _Caller) -> list[_Caller]:
@@ -154,11 +175,3 @@ class AttestationBroker:
                     (taken if shares else left).append(caller)
                 self._callers = left
             return taken
-
-
-@contextmanager
-def _saying_that_it_failed() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FetchError("PLATFORM_FAILED", f"platform: made no report: {type(error).__name__}") from error

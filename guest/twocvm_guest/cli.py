@@ -6,13 +6,13 @@ import json
 import signal
 import sys
 import threading
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twocvm_verifier.errors import UnsupportedError
 from twocvm_verifier.shell import (
     Form,
     OutputForm,
@@ -24,6 +24,7 @@ from twocvm_verifier.shell import (
 )
 
 if TYPE_CHECKING:
+    from .platforms.attester import Attester
     from .platforms.simulated import SimulatedPlatform
     from .runtime.isolation import IsolationReport
 
@@ -76,7 +77,12 @@ def serve(
     if platform is not PlatformChoice.SIMULATED:
         if manifest or simulated_root_out or hardware_latency:
             raise typer.BadParameter("only `--platform simulated` takes it", param_hint="--manifest and --simulated-*")
-        raise UnsupportedError("NO_PLATFORM", f"platform {platform.value!r}: no device is supported yet")
+        from .platforms.detect import open_snp
+
+        with closing(open_snp()) as real:
+            isolation = _isolation(demand_all=require_isolation)
+            _serve(real, isolation, host=host, port=port, output=output, quiet=quiet)
+        return
     from .platforms.simulated import HARDWARE_LATENCY_SECONDS
 
     attester = _launch(manifest, HARDWARE_LATENCY_SECONDS if hardware_latency else 0.0)
@@ -134,7 +140,7 @@ def _isolation(*, demand_all: bool) -> IsolationReport:
 
 
 def _serve(
-    attester: SimulatedPlatform, isolation: IsolationReport, *, host: str, port: int, output: OutputForm, quiet: bool
+    attester: Attester, isolation: IsolationReport, *, host: str, port: int, output: OutputForm, quiet: bool
 ) -> None:
     from twocvm_verifier.clock import SystemClock
 
@@ -157,7 +163,8 @@ def _serve(
         port=port,
     )
     if not quiet:
-        sys.stderr.write("this platform is simulated: it proves nothing and protects nothing from this machine\n")
+        if attester.name == PlatformChoice.SIMULATED:
+            sys.stderr.write("this platform is simulated: it proves nothing and protects nothing from this machine\n")
         for feature in isolation.missing:
             sys.stderr.write(f"workers run without {feature.name}: {feature.reason}\n")
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 from twocvm_verifier.errors import UnsupportedError
 
+from .platforms.detect import SNP_DEVICES, look
 from .runtime.isolation import probe
 from .runtime.protect import can_overwrite
 
-# Linux: Documentation/virt/coco/sev-guest.rst and Documentation/ABI/testing/configfs-tsm-report.
-SNP_DEVICE: Final = Path("/dev/sev-guest")
-TSM_FOLDER: Final = Path("/sys/kernel/config/tsm/report")
 _LIBRARIES: Final = ("cryptography", "pyopenssl", "uvicorn", "wasmtime")
 
 
@@ -55,10 +51,11 @@ def _software() -> Iterator[Finding]:
 
 def _platforms() -> Iterator[Finding]:
     yield _works("platform simulated", "for trying out: it protects nothing")
-    for path in (SNP_DEVICE, TSM_FOLDER):
-        usable = os.access(path, os.R_OK | os.W_OK)
-        advice = "no access: run as a user that may open it" if path.exists() else "not here: this is no SEV-SNP guest"
-        yield Finding(name=f"platform snp, {path}", works=usable, value="usable" if usable else "", advice=advice)
+    for path, opened in SNP_DEVICES.items():
+        usable, told = look(opened)
+        yield Finding(
+            name=f"platform snp, {path}", works=usable, value=told if usable else "", advice="" if usable else told
+        )
 
 
 def _isolation() -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """One launch of a guest, from its start to the halt of its machine.
 
 The server runs in a thread of its own; the thread that calls `run` lets time pass and waits for the end: the session is
-wiped, or the process is told to stop. Either way items, workers and outputs are gone before connections are.
+wiped, or the process is told to stop, or the platform can make no report any more. In each case items, workers and
+outputs are gone before connections are.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Guest:
         self._failure: Exception | None = None
 
     def run(self, *, on_ready: Callable[[int], None], stopping: threading.Event) -> None:
-        """Serve until the session is wiped or `stopping` is set; nothing of participants is left then.
+        """Serve until the session is wiped, the platform is broken or `stopping` is set.
+
+        Nothing of participants is left then.
 
         Args:
             on_ready: Called with the port, in another thread, once connections are taken.
@@ -71,20 +74,21 @@ class Guest:
 
         Raises:
             OSError: The address cannot be listened on.
+            DeviceError: The platform will never make another report in this launch.
         """
         # Joined below; should that wait be broken off, it must not keep the process, nor its memory, alive.
         server = threading.Thread(target=self._serve, args=(on_ready,), name="server", daemon=True)
         server.start()
         try:
             while server.is_alive() and not stopping.wait(TICK_SECONDS):
-                if self.agent.advance() is State.WIPED:
+                if self.agent.advance() is State.WIPED or self.agent.broken is not None:
                     break
         finally:
             self.agent.halt()
             self._server.stop()
             server.join()
-        if self._failure is not None:
-            raise self._failure
+        if (failure := self._failure or self.agent.broken) is not None:
+            raise failure
 
     def _serve(self, on_ready: Callable[[int], None]) -> None:
         try:

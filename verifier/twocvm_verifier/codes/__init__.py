@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from . import azure, clients, connection, evidence, filters, manifest, runtime, service, session
+from . import azure, clients, connection, evidence, filters, image, manifest, platforms, runtime, service, session
 from .table import Code
 
 __all__ = ["CODES", "GROUPS", "Code", "merged"]
@@ -28,6 +28,8 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "A participant's own machine": clients.CODES,
         "Components and runtime": runtime.CODES,
         "Filters": filters.CODES,
+        "A guest's platform": platforms.CODES,
+        "The guest's image": image.CODES,
         "The verifier as a service": service.CODES,
     }
 )
