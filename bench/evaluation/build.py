@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -85,8 +85,8 @@ BEST: Final = tuple(_native(name, "x86-64-v3", "-v3", "x86-64-v3", _STRICT) for 
 FAST: Final = tuple(_native(name, "x86-64-v3", "-fast", "v3, fast-math", _FAST) for name in ("gcc", "clang"))
 
 
-def library(native: Native, sources: Sources) -> Path:
-    """Return the shared library of a kernel.
+def library(native: Native, *sources: Sources) -> Path:
+    """Return the shared library of a kernel; each of `sources` is compiled by itself.
 
     Raises:
         MissingError: The compiler is not there, or this machine cannot run what it makes.
@@ -95,8 +95,14 @@ def library(native: Native, sources: Sources) -> Path:
         raise MissingError(f"this machine is {platform.machine()}, not x86-64")
     if native.machine.endswith("v3") and not _cpu_flags() >= _V3_FLAGS:
         raise MissingError("this processor has not all of x86-64-v3")
-    command = [*_command(native), *native.flags, "-std=c17", "-shared", "-fPIC", "-fvisibility=hidden"]
-    return _compiled([*command, *_arguments(sources), "-lm"], sources, ".so")
+    command = [*_command(native), *native.flags, "-std=c17", "-fPIC", "-fvisibility=hidden"]
+    objects = [
+        _compiled([*command, "-c", *_arguments(replace(each, files=(file,)))], replace(each, files=(file,)), ".o")
+        for each in sources
+        for file in each.files
+    ]
+    linked = Sources(files=tuple(objects))
+    return _compiled([*_command(native), *native.flags, "-shared", *map(str, objects), "-lm"], linked, ".so")
 
 
 def component(sources: Sources, *, calls: Sequence[Call] = (), lifts: Sequence[Lift] = (), runs: bool = True) -> Path:

@@ -1,9 +1,9 @@
 """One run of a kernel in a process of its own, natively or in the bare engine: starts, prepares, works, writes, ends.
 
-    python -I -S once.py native|engine|same FILE FOLDER PACKAGES...
+    python -I -S once.py native|engine|same|composed FILE FOLDER PACKAGES...
 
 FOLDER has in/request/data, and out/result to write into; PACKAGES are where modules are.
-`engine` is wasmtime as it comes, `same` is wasmtime set up as in a worker of the runtime.
+`engine` is wasmtime as it comes, `same` and `composed` are wasmtime set up as in a worker of the runtime.
 Nothing is imported here that the one or the other does not need.
 """
 
@@ -48,6 +48,13 @@ def same(path: str, folder: str) -> None:
     _run(make_engine(counts_fuel=False), path, folder)
 
 
+def composed(path: str, folder: str) -> None:
+    """Run a composite in wasmtime as a worker has it."""
+    from twocvm_guest.runtime.engine import make_engine
+
+    _run(make_engine(counts_fuel=False, composed=True), path, folder)
+
+
 def _run(made: Engine, path: str, folder: str) -> None:
     """Call the entry of a compiled component on plain folders: no walls, no limits, no copies."""
     import wasmtime
@@ -70,4 +77,4 @@ def _run(made: Engine, path: str, folder: str) -> None:
 
 if __name__ == "__main__":
     sys.path += sys.argv[4:]
-    {"native": native, "engine": engine, "same": same}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    {"native": native, "engine": engine, "same": same, "composed": composed}[sys.argv[1]](sys.argv[2], sys.argv[3])

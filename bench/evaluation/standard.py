@@ -1,20 +1,21 @@
-"""A workload from a kernel in C: two compilers in three ways, the bare engine, and whole runs of the runtime."""
+"""A workload from a kernel in C: two compilers in three ways, the bare engine, and the whole runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from twocvm_guest.authoring.wrap import Lift
+from twocvm_guest.authoring.wrap import Call, Lift
 
 from . import build, engine
 from .build import Native, Sources
+from .composed import with_callee
 from .model import Comparison, Configuration, Offer, Opened, Plan, Step, Workload
 from .process import Hosted, Request
-from .whole import whole_offers
+from .whole import WHOLE_COMPARISONS, Whole, whole_offers
 
 LIFTS: Final = (
     Lift(name="prepare", type='(param "size" u64) (param "seed" u64) (result u64)'),
@@ -25,24 +26,46 @@ WASM: Final = Configuration(name="wasm", title="bare wasmtime", flags="-O3 -msim
 STRICT: Final = tuple(each.configuration.name for each in (*build.PAPER, *build.BEST))
 PAPER: Final = tuple(each.configuration.name for each in build.PAPER)
 FAST: Final = tuple(each.configuration.name for each in build.FAST)
-RUNTIME_OVER_BARE: Final = 1.03
+_ENTRY: Final = (build.KERNELS / "entry.c", build.WASM_SDK / "ports.c", build.WASM_SDK / "writer.c")
+_REALLOC: Final = build.KERNELS / "realloc.c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callee:
+    """A component that a kernel calls; natively it is linked with it.
+
+    Attributes:
+        sources: What it is compiled of.
+        calls: What the kernel calls of it.
+        options: More flags, for every compiler.
+        foreign: Whether it is somebody else's code.
+    """
+
+    sources: tuple[Path, ...]
+    calls: tuple[Call, ...]
+    options: tuple[str, ...] = ()
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A kernel: where it is and what it is asked.
+    """A kernel: what it is made of and what it is asked.
 
     Attributes:
         name: `arithmetic/product-512-fused`.
         title: For people.
-        sources: As they are compiled natively; `main` and `kernels` are where headers are.
+        sources: As they are compiled for every configuration.
         request: What is asked when calls are timed.
         steps: What is timed, one for each of the request's times.
-        bound: The most that the bare engine may take, over the best strict native, for each step; 0 is none.
+        bounds: The most that the bare engine may take over the best strict native, for each step; 0 is none.
         paper: What the paper has for it, for each step.
         floats: Whether it computes with floating point, so that there is something for fast-math to do.
+        tolerance: How far what fast-math computes may be off, relatively.
         whole: What is asked when whole runs are timed, a second of work or more; None is not at all.
         memory_bytes: What the runtime lets it have.
+        rounds: In a whole run of the evaluation; 0 is as the plan has it.
+        natives: The native configurations; none is all that suit it.
+        callee: What it calls, if it does.
     """
 
     name: str
@@ -50,95 +73,113 @@ class Kernel:
     sources: tuple[Path, ...]
     request: Request
     steps: tuple[Step, ...]
-    bound: tuple[float, ...]
+    bounds: tuple[float, ...] = ()
     paper: tuple[str, ...] = ()
     floats: bool = False
     tolerance: float = 1e-9
     whole: Request | None = None
     memory_bytes: int = 1 << 28
     rounds: int = 0
-    options: tuple[str, ...] = ()
-    natives: tuple[Native, ...] = field(default=())
+    natives: tuple[Native, ...] = ()
+    callee: Callee | None = None
 
 
 def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
     """Yield the workload of calls to a kernel, and that of its whole runs where it has one."""
     natives = it.natives or (*build.PAPER, *build.BEST, *(build.FAST if it.floats else ()))
-    offers = [Offer(configuration=each.configuration, open=partial(_open_native, it, each)) for each in natives]
-    offers += [Offer(configuration=WASM, open=partial(_open_wasm, it))]
+    rounds = 0 if plan.reduced else it.rounds
     yield Workload(
         name=it.name,
         title=it.title,
         steps=it.steps,
-        offers=tuple(offers),
+        offers=(
+            *(Offer(configuration=each.configuration, open=partial(_open_native, it, each)) for each in natives),
+            Offer(configuration=WASM, open=partial(_open_wasm, it)),
+        ),
         comparisons=tuple(comparison for number in range(len(it.steps)) for comparison in _comparisons(it, number)),
         tolerance=it.tolerance,
-        rounds=0 if plan.reduced else it.rounds,
+        rounds=rounds,
     )
     if it.whole:
         yield Workload(
             name=f"{it.name}-whole",
             title=f"{it.title}, whole runs",
             steps=(Step(name="run", units=1, unit="runs"),),
-            offers=whole_offers(
-                native=partial(build.library, build.BEST[1], native_sources(it)),
-                component=partial(wasm_component, it),
-                request=it.whole,
-                memory_bytes=it.memory_bytes,
-            ),
-            comparisons=(
-                Comparison(
-                    name="the whole runtime over the bare engine",
-                    step="run",
-                    of=("runtime",),
-                    over=("bare-same",),
-                    at_most=RUNTIME_OVER_BARE,
-                ),
-                Comparison(name="the runtime's settings of the engine", step="run", of=("bare-same",), over=("bare",)),
-                Comparison(name="the whole runtime over native", step="run", of=("runtime",), over=("native",)),
-            ),
-            rounds=0 if plan.reduced else it.rounds,
+            offers=whole_offers(partial(_whole, it), it.whole, memory_bytes=it.memory_bytes),
+            comparisons=WHOLE_COMPARISONS,
+            rounds=rounds,
         )
 
 
-def native_sources(it: Kernel) -> Sources:
-    """Return what is compiled natively."""
-    return Sources(files=it.sources, includes=_includes(it), options=it.options)
+def native_library(it: Kernel, native: Native) -> Path:
+    """Return the shared library, with what the kernel calls in it."""
+    return build.library(native, _sources(it), *([_callee_sources(it.callee)] if it.callee else []))
 
 
-def wasm_component(it: Kernel) -> Path:
-    """Return the component: the same sources, and the entry through which the runtime calls them."""
-    entry = (build.KERNELS / "entry.c", build.WASM_SDK / "ports.c", build.WASM_SDK / "writer.c")
-    includes = (*_includes(it), build.WASM_SDK)
-    return build.component(Sources(files=(*it.sources, *entry), includes=includes, options=it.options), lifts=LIFTS)
+def called_component(it: Kernel) -> Path:
+    """Return the component whose functions are called one by one."""
+    if it.callee is None:
+        return build.component(_sources(it, *_ENTRY), lifts=LIFTS)
+    caller = build.component(_sources(it, _REALLOC), calls=it.callee.calls, lifts=LIFTS, runs=False)
+    return with_callee(caller, callee_component(it.callee), calls=it.callee.calls, lifts=LIFTS)
 
 
-def _includes(it: Kernel) -> tuple[Path, ...]:
-    return tuple(dict.fromkeys((build.KERNELS, *(path.parent for path in it.sources))))
+def callee_component(it: Callee) -> Path:
+    """Return the component that a kernel calls."""
+    lifts = [Lift(name=call.name, type=call.type) for call in it.calls]
+    return build.component(_callee_sources(it, _REALLOC), lifts=lifts, runs=False)
+
+
+def _whole(it: Kernel) -> Whole:
+    calls = it.callee.calls if it.callee else ()
+    main = build.component(_sources(it, *_ENTRY), calls=calls, lifts=LIFTS)
+    return Whole(
+        native=native_library(it, build.BEST[1]),
+        main=main,
+        callee=callee_component(it.callee) if it.callee else None,
+        calls=calls,
+    )
+
+
+def _sources(it: Kernel, *more: Path) -> Sources:
+    return _with_includes(Sources(files=(*it.sources, *more)))
+
+
+def _callee_sources(it: Callee, *more: Path) -> Sources:
+    return _with_includes(Sources(files=(*it.sources, *more), options=it.options, foreign=it.foreign))
+
+
+def _with_includes(sources: Sources) -> Sources:
+    return replace(sources, includes=tuple(dict.fromkeys(path.parent for path in sources.files)))
 
 
 def _comparisons(it: Kernel, number: int) -> Iterator[Comparison]:
     step = it.steps[number].name
-    paper = it.paper[number] if it.paper else ""
     yield Comparison(
         name="wasm over the best strict native",
         step=step,
         of=(WASM.name,),
         over=STRICT,
-        at_most=it.bound[number] if it.bound else 0.0,
+        at_most=it.bounds[number] if it.bounds else 0.0,
     )
-    yield Comparison(name="wasm over native as the paper's", step=step, of=(WASM.name,), over=PAPER, paper=paper)
+    yield Comparison(
+        name="wasm over native as the paper's",
+        step=step,
+        of=(WASM.name,),
+        over=PAPER,
+        paper=it.paper[number] if it.paper else "",
+    )
     if it.floats:
         yield Comparison(name="wasm over fast-math native", step=step, of=(WASM.name,), over=FAST)
 
 
 def _open_native(it: Kernel, native: Native) -> Opened:
-    path = build.library(native, native_sources(it))
+    path = native_library(it, native)
     return Opened(candidate=Hosted("native", path, it.request), files={path.name: build.sha256(path)})
 
 
 def _open_wasm(it: Kernel) -> Opened:
-    component = wasm_component(it)
+    component = called_component(it)
     path = engine.compiled(component)
     files = {component.name: build.sha256(component), path.name: build.sha256(path)}
     return Opened(candidate=Hosted("engine", path, it.request), files=files)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +23,11 @@ from tests.support.actor import item
 from tests.support.graphs import Part, admitted, graph
 
 import twocvm_guest
-from twocvm_guest.authoring.wrap import RUN
+from twocvm_guest.authoring.wrap import RUN, Call
 
 from . import build, engine
-from .model import Configuration, Offer, Opened, Timing
+from .composed import as_in_the_runtime
+from .model import Comparison, Configuration, Offer, Opened, Timing
 from .process import Request
 
 NATIVE: Final = Configuration(name="native", title="native process", flags="clang x86-64-v3, strict")
@@ -37,34 +38,78 @@ SAME: Final = Configuration(
 RUNTIME: Final = Configuration(name="runtime", title="whole runtime", flags="the runtime's settings")
 FILES_IMPORTS: Final = ("wasi:filesystem/preopens@0.2.0", "wasi:filesystem/types@0.2.0")
 EXPORTS: Final = ("prepare", "value", RUN, "work")
+RUNTIME_OVER_BARE: Final = 1.03
+WHOLE_COMPARISONS: Final = (
+    Comparison(
+        name="the whole runtime over the bare engine",
+        step="run",
+        of=("runtime",),
+        over=("bare-same",),
+        at_most=RUNTIME_OVER_BARE,
+    ),
+    Comparison(name="the engine's settings in a worker", step="run", of=("bare-same",), over=("bare",)),
+    Comparison(name="the whole runtime over native", step="run", of=("runtime",), over=("native",)),
+)
 _ONCE: Final = Path(__file__).with_name("once.py")
 _WALL_SECONDS: Final = 600
 
 
-def whole_offers(
-    *, native: Callable[[], Path], component: Callable[[], Path], request: Request, memory_bytes: int
-) -> tuple[Offer, ...]:
-    """Return the four configurations."""
-    compiled = {
-        BARE: ("engine", lambda: engine.compiled(component())),
-        SAME: ("same", lambda: engine.compiled_as_in_a_worker(component())),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """What whole runs are made of.
+
+    Attributes:
+        native: A shared library.
+        main: The component that has the entry.
+        callee: What it calls, if it does.
+        calls: The names by which it does.
+    """
+
+    native: Path
+    main: Path
+    callee: Path | None
+    calls: tuple[Call, ...]
+
+    @property
+    def composite(self) -> Path:
+        """One component of both."""
+        if self.callee is None:
+            return self.main
+        return as_in_the_runtime(self.main, self.callee, calls=self.calls, imports=FILES_IMPORTS)
+
+
+def whole_offers(made: Callable[[], Whole], request: Request, *, memory_bytes: int) -> tuple[Offer, ...]:
+    """Return the four configurations of a whole run; `made` may raise `MissingError`."""
     return (
-        Offer(configuration=NATIVE, open=partial(_open_once, "native", native, request)),
-        *(Offer(configuration=each, open=partial(_open_once, *how, request)) for each, how in compiled.items()),
-        Offer(configuration=RUNTIME, open=partial(_open_runtime, component, request, memory_bytes)),
+        Offer(configuration=NATIVE, open=lambda: _once("native", made().native, request)),
+        Offer(configuration=BARE, open=lambda: _once("engine", engine.compiled(made().composite), request)),
+        Offer(configuration=SAME, open=lambda: _once_as_in_a_worker(made(), request)),
+        Offer(configuration=RUNTIME, open=lambda: _in_runtime(made(), request, memory_bytes)),
     )
 
 
-def _open_once(kind: str, path: Callable[[], Path], request: Request) -> Opened:
-    made = path()
-    return Opened(candidate=Once(kind, made, request), files={made.name: build.sha256(made)})
+def _once(kind: str, path: Path, request: Request) -> Opened:
+    return Opened(candidate=Once(kind, path, request), files={path.name: build.sha256(path)})
 
 
-def _open_runtime(component: Callable[[], Path], request: Request, memory_bytes: int) -> Opened:
-    made = component()
-    parts = {"main": Part(wasm=made.read_bytes(), imports=FILES_IMPORTS, exports=EXPORTS, entry=RUN, profile="files")}
-    return Opened(candidate=InRuntime(parts, (), request, memory_bytes), files={made.name: build.sha256(made)})
+def _once_as_in_a_worker(made: Whole, request: Request) -> Opened:
+    composed = made.callee is not None
+    path = engine.compiled_as_in_a_worker(made.composite, composed=composed)
+    return _once("composed" if composed else "same", path, request)
+
+
+def _in_runtime(made: Whole, request: Request, memory_bytes: int) -> Opened:
+    calls = tuple(call.name for call in made.calls)
+    main = made.main.read_bytes()
+    parts = {
+        "main": Part(wasm=main, imports=(*calls, *FILES_IMPORTS), exports=EXPORTS, entry=RUN, profile="files"),
+    }
+    files = {made.main.name: build.sha256(made.main)}
+    if made.callee:
+        parts["callee"] = Part(wasm=made.callee.read_bytes(), exports=calls)
+        files[made.callee.name] = build.sha256(made.callee)
+    channels = tuple(("call", f"callee.{name}", f"main.{name}") for name in calls)
+    return Opened(candidate=InRuntime(parts, channels, request, memory_bytes), files=files)
 
 
 class Once:
