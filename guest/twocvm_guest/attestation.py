@@ -116,8 +116,10 @@ def signed_receipt(attester: Attester, *, identity: ServerIdentity, body: Receip
 
 
 def _evidence(attester: Attester, claims: Claims) -> Evidence:
+    report_data = claims.report_data()
     return Evidence(
-        report=attester.report(claims.report_data()),
+        report=attester.report(report_data),
+        azure=attester.quote(report_data),
         claims=claims.encode(),
         vek=attester.vek(),
         chain=attester.chain(),

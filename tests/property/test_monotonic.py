@@ -71,6 +71,7 @@ OPTIONAL = ("chain", "crl")
 NO_BITS = BitDemand(required=0, forbidden=0)
 PLATFORM = Platform(
     measurements=(bytes(range(48)),),
+    firmware_measurements=(),
     id_key_digests=(),
     author_key_digests=(),
     products=("Milan",),

@@ -35,6 +35,7 @@ MEDIA_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "vek": "application/pkix-cert",
         "chain": "application/pem-certificate-chain",
         "crl": "application/pkix-crl",
+        "azure": "application/cbor",
         "path": "application/octet-stream",
     }
 )
@@ -56,6 +57,7 @@ class Evidence:
             over; whoever judges finds it elsewhere.
         chain: PEM of ASK or ASVK, then ARK. Absent where the verifier is expected to have them.
         crl: DER of the ARK's revocation list, where the guest has one.
+        azure: Where a paravisor's vTPM speaks for the guest: its quote, and what that is judged with (`azure.member`).
         path: Only in answers for a batch: the steps from this connection's leaf to the root, possibly none (`b""`).
     """
 
@@ -64,6 +66,7 @@ class Evidence:
     vek: bytes | None = None
     chain: bytes | None = None
     crl: bytes | None = None
+    azure: bytes | None = None
     path: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ def _members(evidence: Evidence) -> dict[str, bytes]:
         "vek": evidence.vek,
         "chain": evidence.chain,
         "crl": evidence.crl,
+        "azure": evidence.azure,
         "path": evidence.path,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -172,6 +176,7 @@ def _evidence(collection: Mapping[str, object], read: Callable[[object, str], by
         vek=members.get("vek"),
         chain=members.get("chain"),
         crl=members.get("crl"),
+        azure=members.get("azure"),
         path=members.get("path"),
     )
 

@@ -16,6 +16,8 @@ from typing import Final
 from cachetools import LRUCache
 
 from .appraisal import Judgement, Question, VekSource, appraise_guest, completed, no_veks
+from .azure.examination import examine_azure
+from .azure.verify import Quoted, quoted_of, verify_azure
 from .clock import require_utc
 from .snp.chain import VerifiedVek, vek_case, verify_vek
 from .snp.examination import Examination, examine_report
@@ -66,7 +68,10 @@ class SnpVerifier:
         """
         whole = completed(question, veks=self._find_vek, at=at)
         evidence = whole.evidence
-        verified = self.verify(evidence.report, vek=whole.vek, chain=evidence.chain, crl=evidence.crl, at=at)
+        quoted = quoted_of(evidence.azure, claims=evidence.claims)
+        verified = self.verify(
+            evidence.report, vek=whole.vek, chain=evidence.chain, crl=evidence.crl, at=at, quoted=quoted
+        )
         appraisal = appraise_guest(
             verified,
             policy=question.policy,
@@ -78,7 +83,14 @@ class SnpVerifier:
         return Judgement(verified=verified, appraisal=appraisal)
 
     def verify(
-        self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
+        self,
+        report: bytes,
+        *,
+        vek: bytes,
+        at: datetime,
+        chain: bytes | None = None,
+        crl: bytes | None = None,
+        quoted: Quoted | None = None,
     ) -> VerifiedReport:
         """Verify that an AMD chip signed `report`.
 
@@ -88,6 +100,7 @@ class SnpVerifier:
             at: When the chain must be valid (aware, UTC).
             chain: PEM of ASK or ASVK and ARK, where the evidence brings them; compared with the roots, never trusted.
             crl: DER of the root's revocation list, where the evidence brings one; kept where it is authentic.
+            quoted: What a paravisor's vTPM says of the guest, where REPORT_DATA is the paravisor's.
 
         Raises:
             TwoCvmError: For every other input; `MalformedError` where bytes are not what they claim, a
@@ -102,10 +115,17 @@ class SnpVerifier:
         authentic = verify_report(parsed, vek=verified, at=at, revocation=revocation, known=known)
         with self._lock:
             self._reports[parsed.raw] = authentic
-        return authentic
+        return authentic if quoted is None else verify_azure(authentic, quoted)
 
     def examine(
-        self, report: bytes, *, vek: bytes, at: datetime, chain: bytes | None = None, crl: bytes | None = None
+        self,
+        report: bytes,
+        *,
+        vek: bytes,
+        at: datetime,
+        chain: bytes | None = None,
+        crl: bytes | None = None,
+        quoted: Quoted | None = None,
     ) -> Examination:
         """Ask every rule, so that all that is wrong is seen; slower, and without the cache.
 
@@ -115,12 +135,14 @@ class SnpVerifier:
             at: As `verify`.
             chain: As `verify`.
             crl: As `verify`.
+            quoted: As `verify`.
 
         Raises:
             MalformedError: Bytes are not what they claim, so that no rule can be asked.
         """
         case = vek_case(parse_vek(vek), roots=self.roots, chain=chain)
-        return examine_report(parse_report(report), case=case, at=at, crls=self._crls, crl=crl)
+        examination = examine_report(parse_report(report), case=case, at=at, crls=self._crls, crl=crl)
+        return examination if quoted is None else examine_azure(examination, quoted)
 
     def _verified_vek(self, vek: bytes, chain: bytes | None) -> VerifiedVek:
         # The chain is part of the key: it can only make a verification fail, and must do so every time.

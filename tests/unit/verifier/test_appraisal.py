@@ -33,6 +33,7 @@ NO_CRL = Unchecked("no CRL in this test")
 POLICY = replace(Policy.builtin(), max_crl_age_seconds=NO_CRL)
 PLATFORM = Platform(
     measurements=(MEASUREMENT,),
+    firmware_measurements=(),
     id_key_digests=(),
     author_key_digests=(),
     products=("Milan", "Turin"),
@@ -561,7 +562,7 @@ def test_specification_lists_every_check():
     agreed = appraise_examination(examination, policy=POLICY, at=AT, simulated=False, manifest=World().manifest)
     claims = cert_claims(spki_sha256=bytes(32), manifest=bytes(32), log=LogPosition(head=bytes(32), events=0))
     asked = Bindings(report_data=bytes(64), claims=claims, nonce=bytes(32))
-    bound = with_bindings(agreed, examination.report, asked)
+    bound = with_bindings(agreed, examination.report.report_data, asked)
     for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound):
         for check in appraisal.checks:
             name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)

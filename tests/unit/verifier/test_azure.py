@@ -17,7 +17,7 @@ from twocvm_verifier.azure.hcl import MAX_HCL_BYTES, parse_hcl
 from twocvm_verifier.azure.member import parse_member
 from twocvm_verifier.azure.quote import MAX_QUOTE_BYTES, parse_quote
 from twocvm_verifier.azure.runtime import parse_runtime
-from twocvm_verifier.azure.verify import AZURE_RULES, AzureCase, VerifiedAzureReport, boot_of, verify_azure
+from twocvm_verifier.azure.verify import AZURE_RULES, AzureCase, Quoted, VerifiedAzureReport, boot_of, verify_azure
 from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.snp.rules import enforce, examine
 
@@ -34,6 +34,11 @@ def verified(**fields: Any):
     """Return the paravisor's report, verified, with changes."""
     report = AMD.report(**{"report_data": AZURE.report_data()} | fields)
     return SnpVerifier(roots=AMD.roots()).verify(report, vek=AMD.vcek(), at=AT)
+
+
+def quoted(member: bytes) -> Quoted:
+    """Return what came beside the report."""
+    return Quoted(member=parse_member(member), report_data=BOUND)
 
 
 def refused(parse: Any, raw: bytes) -> str:
@@ -214,7 +219,7 @@ def test_parsers_are_total(raw: bytes) -> None:
 
 def test_parts_that_belong_together_are_verified() -> None:
     """The result is a report still, that binds what the quote was asked for and not what the paravisor put there."""
-    found = verify_azure(verified(), member=parse_member(MEMBER), report_data=BOUND)
+    found = verify_azure(verified(), quoted(MEMBER))
     assert isinstance(found, VerifiedAzureReport)
     assert (found.bound_data, found.report.report_data) == (BOUND, AZURE.report_data())
     assert found.product is AMD.product
@@ -243,7 +248,7 @@ OTHER = FakeAzure(runtime=runtime_data(KEY, **{"user-data": "11" * 64}))
 def test_parts_that_do_not_belong_together_are_refused(fields: dict[str, Any], member: bytes, code: str) -> None:
     """Each rule refuses with its own code, whatever else holds."""
     with pytest.raises(TwoCvmError) as refusal:
-        verify_azure(verified(**fields), member=parse_member(member), report_data=BOUND)
+        verify_azure(verified(**fields), quoted(member))
     assert refusal.value.code == code
 
 
@@ -271,7 +276,7 @@ def test_no_bit_of_a_members_parts_can_be_changed() -> None:
     report, step = verified(), 37
     for bit in range(0, 8 * len(MEMBER), step):
         with pytest.raises(TwoCvmError):
-            verify_azure(report, member=parse_member(flipped(MEMBER, bit)), report_data=BOUND)
+            verify_azure(report, quoted(flipped(MEMBER, bit)))
 
 
 def test_starts_of_a_guest_are_told_apart() -> None:

@@ -38,6 +38,7 @@ def test_builtin_is_strict_and_says_what_it_cannot_decide():
         "mitigations",
         "closed_advisories",
         "measurements",
+        "firmware_measurements",
         "launches",
         "host_data",
         "family_ids",

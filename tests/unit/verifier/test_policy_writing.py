@@ -48,6 +48,7 @@ FULL = replace(
     mitigations=Mitigations(launch=1 << 63, current=3),
     closed_advisories=("badram", "entrysign"),
     measurements=(b"m" * 48, b"n" * 48),
+    firmware_measurements=(b"p" * 48,),
     launches=(LAUNCH,),
     host_data=(b"h" * 32,),
     family_ids=(b"f" * 16,),
@@ -61,6 +62,7 @@ FULL = replace(
     max_crl_age_seconds=60,
     require_levels=RequiredLevels(levels=(Level.AL1, Level.AL2), at_rest=True, others=Unchecked("the provider's")),
 )
+BUILTIN_SHA256 = "acdfbe863a92238939b35fa5e1e106c0509e49f6bc664be3d547e91a01236a89"
 NO_LEVELS = replace(
     FULL, require_levels=RequiredLevels(levels=(), at_rest=False, others=Unchecked("a test")), minimum_tcb_of={}
 )
@@ -76,7 +78,14 @@ def test_what_is_written_is_read_back(policy):
     raw = canonical(document_of(policy))
     assert policy_of_document(parse(raw, document="policy", max_bytes=1 << 20)) == policy
     written = set(tomllib.loads(text))
-    assert written >= set(MEANINGS) - {"minimum_tcb_of"}
+    assert written >= set(MEANINGS) - {"minimum_tcb_of", "firmware_measurements"}
+
+
+def test_a_field_that_came_later_changes_no_digest():
+    """A policy that declares no provider's firmware is written, and named, as before there was the field."""
+    assert "firmware_measurements" not in document_of(Policy.builtin())
+    assert Policy.builtin().sha256.hex() == BUILTIN_SHA256
+    assert replace(Policy.builtin(), firmware_measurements=(bytes(48),)).sha256 != Policy.builtin().sha256
 
 
 @pytest.mark.parametrize(

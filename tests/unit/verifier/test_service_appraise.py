@@ -561,7 +561,7 @@ def test_nothing_more_is_asked_of_what_is_not_authentic():
     examination = SnpVerifier(roots=MILAN.roots()).examine(forged, vek=MILAN.vcek(), at=AT)
     appraisal = appraise_examination(examination, policy=Policy.builtin(), at=AT, simulated=False)
     asked_too = Bindings(report_data=bytes(64), claims=None, nonce=NONCE)
-    assert with_bindings(appraisal, examination.report, asked_too) is appraisal
+    assert with_bindings(appraisal, examination.report.report_data, asked_too) is appraisal
 
 
 def test_measurement_is_the_worlds():

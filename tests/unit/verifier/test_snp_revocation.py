@@ -95,6 +95,7 @@ def for_release(verified: VerifiedReport, *, at: datetime = AT, **changes: objec
     nothing = BitDemand(required=0, forbidden=0)
     platform = Platform(
         measurements=(bytes(range(48)),),
+        firmware_measurements=(),
         id_key_digests=(),
         author_key_digests=(),
         products=("Milan",),

@@ -76,14 +76,14 @@ def test_reports_signed_by_a_vlek_verify(product):
 
 
 def test_nothing_that_decides_has_a_default():
-    """Roots, VEK and time are always said; only `crls`, and what evidence may bring, may be left out."""
+    """Roots, VEK and time are always said; only `crls`, and what evidence may bring or leave out, may be."""
     defaults = {
         name
         for function in (SnpVerifier.__init__, SnpVerifier.verify, SnpVerifier.examine)
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
-    assert defaults == {"crls", "chain", "crl"}
+    assert defaults == {"crls", "veks", "chain", "crl", "quoted"}
 
 
 def test_unchecked_revocation_is_carried_along():

@@ -42,9 +42,9 @@ def check_host_data(report: Report, manifest_hash: bytes, *, required: bool) -> 
     )
 
 
-def check_manifest_hash(report: Report, manifest_hash: bytes) -> Check:
+def check_manifest_hash(bound_data: bytes, manifest_hash: bytes) -> Check:
     """Return whether this manifest was in force; for who has no claims to rebuild the whole of REPORT_DATA from."""
-    found = report.report_data[_MANIFEST_HALF]
+    found = bound_data[_MANIFEST_HALF]
     return judged(
         "binding.manifest",
         "REPORT_DATA_MISMATCH",

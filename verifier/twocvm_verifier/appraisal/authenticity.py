@@ -19,7 +19,8 @@ from twocvm_verifier.snp.vek import Vek
 from twocvm_verifier.snp.verify import REPORT_RULES, REVOCATION, TCB_FIELDS, VerifiedReport
 from twocvm_verifier.strictjson import Json
 
-from .build import judged, warned
+from .build import judged, kept_check, warned
+from .paravisor import PARAVISOR_PLATFORM, facts_of_paravisor, paravisor_checks
 
 SIMULATED: Final = "snp.chain.simulated"
 
@@ -41,7 +42,7 @@ _NOT_BEFORE: Final = "snp.chain.not_before"
 _NOT_AFTER: Final = "snp.chain.not_after"
 # What every verified report has passed, whenever it is appraised.
 _PROVED: Final = tuple(
-    Check(id=rule.id, status=Status.PASS, code=rule.code, level=Level.AL1, expected="", actual="", detail="")
+    kept_check(rule.id, rule.code)
     for rule in (*VEK_RULES, *REPORT_RULES)
     if rule.id not in (_NOT_BEFORE, _NOT_AFTER, REVOCATION)
 )
@@ -58,6 +59,7 @@ def proved_checks(verified: VerifiedReport, *, at: datetime) -> tuple[Check, ...
     judged_at, asked = require_utc(at), format_time(at)
     return (
         *_PROVED,
+        *paravisor_checks(verified),
         judged(
             _NOT_BEFORE,
             "CHAIN_NOT_YET_VALID",
@@ -87,9 +89,16 @@ def simulation_checks(verified: VerifiedReport) -> tuple[Check, ...]:
     return (warned(SIMULATED, "SIMULATED_NOT_ACCEPTED", Level.AL1, detail=detail),)
 
 
-def platform_of(*, simulated: bool) -> str:
+def platform_of(*, simulated: bool, paravisor: bool) -> str:
     """Return the result's name of the platform."""
-    return "simulated" if simulated else "snp"
+    if simulated:
+        return "simulated"
+    return PARAVISOR_PLATFORM if paravisor else "snp"
+
+
+def facts_of_verified(verified: VerifiedReport) -> Mapping[str, Json]:
+    """Return what a verified report says, and what a paravisor's vTPM says beside it."""
+    return MappingProxyType({**facts_of(verified.report, verified.vek.vek), **facts_of_paravisor(verified)})
 
 
 def facts_of(report: Report, vek: Vek) -> Mapping[str, Json]:

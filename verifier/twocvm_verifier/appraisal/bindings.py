@@ -14,7 +14,6 @@ from typing import Final
 from twocvm_verifier import framing
 from twocvm_verifier.binding import Claims
 from twocvm_verifier.result import Appraisal, Check, Level
-from twocvm_verifier.snp.report import Report
 
 from .build import judged
 from .guest import check_report_data
@@ -39,23 +38,22 @@ class Bindings:
     nonce: bytes | None
 
 
-def with_bindings(appraisal: Appraisal, report: Report, bindings: Bindings) -> Appraisal:
+def with_bindings(appraisal: Appraisal, bound_data: bytes, bindings: Bindings) -> Appraisal:
     """Return the appraisal with the checks of what its evidence is bound to.
 
     Args:
-        appraisal: Of `report`. Where that is not authentic nothing more is asked of it.
-        report: The report that was appraised.
+        appraisal: The appraisal. Where the evidence is not authentic nothing more is asked of it.
+        bound_data: The 64 bytes that the guest had signed for it (`VerifiedReport.bound_data`).
         bindings: What is asked.
     """
     if not appraisal.authentic:
         return appraisal
-    return replace(appraisal, checks=(*appraisal.checks, *_checks(report, bindings)))
+    return replace(appraisal, checks=(*appraisal.checks, *_checks(bound_data, bindings)))
 
 
-def _checks(report: Report, bindings: Bindings) -> Iterator[Check]:
-    found = report.report_data
+def _checks(found: bytes, bindings: Bindings) -> Iterator[Check]:
     if bindings.report_data is not None:
-        yield check_report_data(report, bindings.report_data)
+        yield check_report_data(found, bindings.report_data)
     if bindings.claims is not None:
         digest = framing.sha256(bindings.claims.encode())
         yield judged(

@@ -6,11 +6,13 @@ from datetime import datetime
 
 from twocvm_verifier.advisories import Advisory, judge_advisories
 from twocvm_verifier.clock import require_utc
+from twocvm_verifier.manifest.platform import Platform
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Check
 from twocvm_verifier.snp.verify import VerifiedReport
 
-from .authenticity import collateral_of, facts_of, platform_of
+from .authenticity import collateral_of, facts_of_verified, platform_of
+from .demands import demands_of_platform, demands_of_policy
 from .levels import check_levels, prove_levels
 from .reference import check_reference_values
 
@@ -22,7 +24,7 @@ def conclude(
     policy: Policy,
     at: datetime,
     advisories: tuple[Advisory, ...],
-    simulation_allowed: bool,
+    platform: Platform | None,
     for_release: bool,
 ) -> Appraisal:
     """Return the appraisal that `checks` come to.
@@ -33,18 +35,20 @@ def conclude(
         policy: What the caller accepts; says which levels are required.
         at: The time of the judgement (aware, UTC).
         advisories: The attacks that are looked for.
-        simulation_allowed: Whether a manifest accepts a simulated platform.
+        platform: What the manifest accepts, where one is known.
         for_release: Whether something may be released on the strength of it.
     """
     found = judge_advisories(verified, advisories)
     checks += check_reference_values(policy, verified, found)
-    levels = prove_levels(checks, simulated=verified.roots_simulated, simulation_allowed=simulation_allowed)
+    authors = (demands_of_policy(policy), *(() if platform is None else (demands_of_platform(platform),)))
+    simulation_allowed = platform is not None and platform.simulated
+    levels = prove_levels(verified, authors, simulation_allowed=simulation_allowed)
     return Appraisal(
-        platform=platform_of(simulated=verified.roots_simulated),
+        platform=platform_of(simulated=verified.roots_simulated, paravisor=verified.paravisor),
         checks=checks + check_levels(levels, policy.require_levels, for_release=for_release),
         levels=levels,
         advisories=found,
-        facts=facts_of(verified.report, verified.vek.vek),
+        facts=facts_of_verified(verified),
         collateral=collateral_of(verified),
         policy_sha256=policy.sha256,
         valid_until=verified.valid_until,

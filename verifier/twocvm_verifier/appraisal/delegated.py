@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from twocvm_verifier.azure.verify import boot_of, quoted_of
 from twocvm_verifier.clock import require_utc
 from twocvm_verifier.result import Appraisal, Check, CollateralUse, Level, LevelProof, Status, Verdict
 from twocvm_verifier.snp.report import parse_report
@@ -26,6 +27,7 @@ from .authenticity import facts_of, platform_of
 from .build import judged, warned
 from .guest import check_report_data
 from .judgement import DelegatedReport, Judgement, Question
+from .paravisor import trusted_base_checks
 
 WORD: Final = "verifier.word"
 _STRENGTH: Final = (Verdict.ERROR, Verdict.CONTRAINDICATED, Verdict.WARNING, Verdict.AFFIRMING)
@@ -64,9 +66,10 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
         NotFoundError: VEK_MISSING.
     """
     report, vek = parse_report(question.evidence.report), parse_vek(question.vek).vek
+    quoted = quoted_of(question.evidence.azure, claims=question.evidence.claims)
     simulated_allowed = simulated_ok and question.manifest.platform.simulated
     checks = (
-        check_report_data(report, question.report_data),
+        check_report_data(report.report_data if quoted is None else quoted.bound_data, question.report_data),
         check_host_data(report, question.manifest.hash, required=question.policy.require_host_data),
         judged(
             "verifier.simulated",
@@ -78,9 +81,10 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
             detail="the manifest and whoever asks must both accept a simulated platform",
         ),
         _word_check(word),
+        *trusted_base_checks(paravisor=quoted is not None),
     )
     appraisal = Appraisal(
-        platform=platform_of(simulated=vek.simulated),
+        platform=platform_of(simulated=vek.simulated, paravisor=quoted is not None),
         checks=checks,
         levels=_levels(word),
         advisories=(),
@@ -91,7 +95,8 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
         judged_at=require_utc(at),
     )
     asked = Unchecked(f"the verifier {word.verifier!r} was asked instead")
-    return Judgement(verified=DelegatedReport(report=report, revocation=asked), appraisal=appraisal)
+    boot = b"" if quoted is None else boot_of(quoted.member)
+    return Judgement(verified=DelegatedReport(report=report, revocation=asked, boot=boot), appraisal=appraisal)
 
 
 def weakest(judgements: tuple[Judgement, ...], *, agreement: Check) -> Judgement:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, TypeAlias, TypeVar
 
 from twocvm_verifier.manifest.platform import BitDemand, Mitigations, Platform
@@ -39,6 +40,7 @@ class Demands:
         minimum_tcb_of: Further least TCBs, for one of the four alone.
         mitigations: Bits of the mitigation vectors.
         measurements: Accepted MEASUREMENTs.
+        firmware_measurements: Accepted MEASUREMENTs that cover a provider's firmware alone, beside `measurements`.
         launches: Accepted launches with any number of vCPUs, beside `measurements`.
         id_key_digests: Accepted ID_KEY_DIGESTs.
         author_key_digests: Accepted AUTHOR_KEY_DIGESTs.
@@ -57,10 +59,33 @@ class Demands:
     minimum_tcb_of: Mapping[str, Mapping[str, Mapping[str, int]]]
     mitigations: Demand[Mitigations]
     measurements: Demand[tuple[bytes, ...]]
+    firmware_measurements: Demand[tuple[bytes, ...]]
     launches: Demand[tuple[LaunchPrefix, ...]]
     id_key_digests: Demand[tuple[bytes, ...]]
     author_key_digests: Demand[tuple[bytes, ...]]
     chip_ids: Demand[tuple[bytes, ...]]
+
+
+class Matched(Enum):
+    """What the report's MEASUREMENT is among one author's reference values."""
+
+    NOTHING_ASKED = "no reference value is named"
+    IMAGE = "of an image: firmware, kernel and all that the kernel starts with"
+    FIRMWARE = "of a provider's firmware alone"
+    NONE = "none of those that are accepted"
+
+
+def match_measurement(demands: Demands, measurement: bytes) -> Matched:
+    """Return what a MEASUREMENT is to an author; one that stands in both lists covers the firmware alone."""
+    if not isinstance(demands.firmware_measurements, Unchecked) and measurement in demands.firmware_measurements:
+        return Matched.FIRMWARE
+    images, launches = demands.measurements, demands.launches
+    if not isinstance(images, Unchecked) and measurement in images:
+        return Matched.IMAGE
+    if not isinstance(launches, Unchecked) and any(launch.vcpus_of(measurement) is not None for launch in launches):
+        return Matched.IMAGE
+    asked = any(not isinstance(each, Unchecked) for each in (demands.firmware_measurements, images, launches))
+    return Matched.NONE if asked else Matched.NOTHING_ASKED
 
 
 def demands_of_policy(policy: Policy) -> Demands:
@@ -79,6 +104,7 @@ def demands_of_policy(policy: Policy) -> Demands:
         minimum_tcb_of=policy.minimum_tcb_of,
         mitigations=policy.mitigations,
         measurements=policy.measurements,
+        firmware_measurements=policy.firmware_measurements,
         launches=policy.launches,
         id_key_digests=policy.id_key_digests,
         author_key_digests=policy.author_key_digests,
@@ -100,7 +126,8 @@ def demands_of_platform(platform: Platform) -> Demands:
         minimum_tcb=platform.minimum_tcb or _not_named("least TCB"),
         minimum_tcb_of={},
         mitigations=platform.mitigations,
-        measurements=platform.measurements,
+        measurements=platform.measurements or _not_named("measurement of an image"),
+        firmware_measurements=platform.firmware_measurements or _not_named("measurement of a provider's firmware"),
         launches=_not_named("launch of any number of vCPUs"),
         id_key_digests=platform.id_key_digests or _not_named("id key"),
         author_key_digests=platform.author_key_digests or _not_named("author key"),

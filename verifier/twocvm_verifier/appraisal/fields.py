@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_BITS, BitDemand
 from twocvm_verifier.policy.model import AbiVersion
 from twocvm_verifier.result import Check, Level
+from twocvm_verifier.snp.launch import LaunchPrefix
 from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import TCB_FIELDS, VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
 from .build import hex_list, judged, listed, skipped
-from .demands import Demands
+from .demands import Demand, Demands, Matched, match_measurement
 
 _CODE_OF_GUEST_BIT = {"debug": "DEBUG_ALLOWED", "migrate_ma": "MIGRATION_ALLOWED"}
 _ZERO_CHIP_ID = bytes(64)
@@ -229,20 +230,33 @@ def _vmpl(demands: Demands, report: Report) -> Check:
 
 
 def _measurement(demands: Demands, report: Report) -> Check:
-    launches, measurements = demands.launches, demands.measurements
-    if isinstance(launches, Unchecked):
-        return listed(demands.author, "measurement", "MEASUREMENT_MISMATCH", measurements, report.measurement)
-    vcpus = next((count for launch in launches if (count := launch.vcpus_of(report.measurement)) is not None), None)
-    values = () if isinstance(measurements, Unchecked) else measurements
+    launches, firmware = demands.launches, demands.firmware_measurements
+    if isinstance(launches, Unchecked) and isinstance(firmware, Unchecked):
+        return listed(demands.author, "measurement", "MEASUREMENT_MISMATCH", demands.measurements, report.measurement)
     return judged(
         f"{demands.author}.measurement",
         "MEASUREMENT_MISMATCH",
         Level.AL4,
-        holds=vcpus is not None or report.measurement in values,
-        expected=", ".join([*(value.hex() for value in values), *map(str, launches)]),
-        actual=report.measurement.hex() if vcpus is None else f"{report.measurement.hex()}, with {vcpus} vCPUs",
+        holds=match_measurement(demands, report.measurement) is not Matched.NONE,
+        expected=", ".join(_reference_values(demands)),
+        actual=report.measurement.hex() + _launched_as(launches, report.measurement),
         detail="measurement is none of those that are accepted, and of no accepted launch",
     )
+
+
+def _reference_values(demands: Demands) -> Iterator[str]:
+    if not isinstance(demands.measurements, Unchecked):
+        yield from (value.hex() for value in demands.measurements)
+    if not isinstance(demands.launches, Unchecked):
+        yield from map(str, demands.launches)
+    if not isinstance(demands.firmware_measurements, Unchecked):
+        yield from (f"{value.hex()} (firmware alone)" for value in demands.firmware_measurements)
+
+
+def _launched_as(launches: Demand[tuple[LaunchPrefix, ...]], measurement: bytes) -> str:
+    known = () if isinstance(launches, Unchecked) else launches
+    vcpus = next((count for launch in known if (count := launch.vcpus_of(measurement)) is not None), None)
+    return "" if vcpus is None else f", with {vcpus} vCPUs"
 
 
 def _named(values: Mapping[str, int]) -> str:

@@ -18,7 +18,6 @@ from twocvm_verifier.advisories import shipped_advisories
 from twocvm_verifier.manifest.platform import Platform
 from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.result import Appraisal, Check, Level
-from twocvm_verifier.snp.report import Report
 from twocvm_verifier.snp.verify import VerifiedReport
 
 from .agreement import check_agreement, check_host_data
@@ -65,7 +64,7 @@ def appraise_guest(
         check_revocation(verified, policy.max_crl_age_seconds, at=at, for_release=True),
         *check_demands(demands_of_policy(policy), verified),
         *check_agreement(platform, verified),
-        check_report_data(verified.report, report_data),
+        check_report_data(verified.bound_data, report_data),
         check_host_data(verified.report, manifest_hash, required=policy.require_host_data),
     )
     return conclude(
@@ -74,19 +73,19 @@ def appraise_guest(
         policy=policy,
         at=at,
         advisories=shipped_advisories(),
-        simulation_allowed=platform.simulated,
+        platform=platform,
         for_release=True,
     )
 
 
-def check_report_data(report: Report, expected: bytes) -> Check:
-    """Return whether the report is bound to what the caller rebuilt (64 bytes)."""
+def check_report_data(found: bytes, expected: bytes) -> Check:
+    """Return whether what the guest had signed for it (64 bytes) is what the caller rebuilt."""
     return judged(
         "binding.report_data",
         "REPORT_DATA_MISMATCH",
         Level.AL4,
-        holds=report.report_data == expected,
+        holds=found == expected,
         expected=expected.hex(),
-        actual=report.report_data.hex(),
+        actual=found.hex(),
         detail="the report is bound to another key, connection, manifest or log than this one",
     )

@@ -97,10 +97,12 @@ class DelegatedReport:
     Attributes:
         report: What is vouched for.
         revocation: Why nobody here asked about revocation.
+        boot: As `VerifiedReport.boot`.
     """
 
     report: Report
     revocation: Unchecked
+    boot: bytes
 
 
 JudgedReport: TypeAlias = VerifiedReport | DelegatedReport

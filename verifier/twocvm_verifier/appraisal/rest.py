@@ -81,7 +81,7 @@ def appraise_examination(
     nothing = "the evidence is not authentic"
     judged_at = require_utc(at)
     return Appraisal(
-        platform=platform_of(simulated=simulated),
+        platform=platform_of(simulated=simulated, paravisor=examination.paravisor),
         checks=checks_of_outcomes(examination.outcomes),
         levels=tuple(LevelProof(level=level, proved_by="", detail=nothing) for level in Level),
         advisories=(),
@@ -116,7 +116,7 @@ def _appraise(
         policy=policy,
         at=at,
         advisories=advisories,
-        simulation_allowed=manifest is not None and manifest.platform.simulated,
+        platform=None if manifest is None else manifest.platform,
         for_release=False,
     )
 
@@ -126,6 +126,6 @@ def _agreement(verified: VerifiedReport, policy: Policy, manifest: Manifest | No
         return ()
     return (
         *check_agreement(manifest.platform, verified),
-        check_manifest_hash(verified.report, manifest.hash),
+        check_manifest_hash(verified.bound_data, manifest.hash),
         check_host_data(verified.report, manifest.hash, required=policy.require_host_data),
     )

@@ -24,11 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from twocvm_verifier import framing
-from twocvm_verifier.errors import BindingError, SignatureError
+from twocvm_verifier.binding import parse_claims
+from twocvm_verifier.errors import BindingError, MalformedError, SignatureError
 from twocvm_verifier.snp.rules import Rule, enforce
 from twocvm_verifier.snp.verify import VerifiedReport
 
-from .member import AzureMember
+from .member import AzureMember, parse_member
 from .quote import PCR_COUNT
 from .runtime import MODULUS_BYTES
 
@@ -52,6 +53,25 @@ class AzureCase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quoted:
+    """What came beside a paravisor's report, not yet believed.
+
+    Attributes:
+        member: The evidence's member `azure`.
+        report_data: What its claims make of the 64 bytes that are bound (`docs/spec/claims.md`, 3).
+    """
+
+    member: AzureMember
+    report_data: bytes
+
+    @property
+    def bound_data(self) -> bytes:
+        """The 64 bytes, where the quote was asked for them, and else what it was asked for; whoever's quote it is."""
+        found = self.member.quote.extra_data
+        return self.report_data if found == framing.quote_extra_data(self.report_data) else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedAzureReport(VerifiedReport):
     """A paravisor's report that a chip signed, and what the paravisor's vTPM says of the guest. Made only here.
 
@@ -69,27 +89,53 @@ class VerifiedAzureReport(VerifiedReport):
         return self.bound
 
     @property
+    def paravisor(self) -> bool:
+        """It does: MEASUREMENT is the paravisor's, and says nothing of what it starts."""
+        return True
+
+    @property
     def boot(self) -> bytes:
         """Which start of the guest this is: its vTPM's key, and how often that was reset and restarted."""
         return boot_of(self.member)
 
 
-def verify_azure(verified: VerifiedReport, *, member: AzureMember, report_data: bytes) -> VerifiedAzureReport:
-    """Verify that the vTPM of the paravisor that `verified` is of has bound `report_data`.
+def quoted_of(azure: bytes | None, *, claims: bytes | None) -> Quoted | None:
+    """Return what came beside a report, or None where the report speaks for the guest itself.
+
+    Args:
+        azure: The evidence's member `azure`, where it has one.
+        claims: Its claims, without which a quote binds nothing.
+
+    Raises:
+        MalformedError: One of them is not what it should be.
+    """
+    if azure is None:
+        return None
+    if claims is None:
+        raise MalformedError("azure evidence", "", "got no claims beside it, want those that the quote binds")
+    return Quoted(member=parse_member(azure), report_data=parse_claims(claims).report_data())
+
+
+def azure_case(verified: VerifiedReport, quoted: Quoted) -> AzureCase:
+    """Return what the rules are asked about, where the quote must bind what the claims say."""
+    extra_data = framing.quote_extra_data(quoted.report_data)
+    return AzureCase(verified=verified, member=quoted.member, extra_data=extra_data)
+
+
+def verify_azure(verified: VerifiedReport, quoted: Quoted) -> VerifiedAzureReport:
+    """Verify that the vTPM of the paravisor that `verified` is of has bound what the claims say.
 
     Args:
         verified: The paravisor's report.
-        member: What came beside it.
-        report_data: What claims make of the 64 bytes that are bound (`docs/spec/claims.md`, 3).
+        quoted: What came beside it.
 
     Raises:
         BindingError: The parts do not belong together, or the quote is for something else.
         SignatureError: The quote is not signed by the paravisor's vTPM.
     """
-    extra_data = framing.quote_extra_data(report_data)
-    enforce(AZURE_RULES, AzureCase(verified=verified, member=member, extra_data=extra_data))
+    enforce(AZURE_RULES, azure_case(verified, quoted))
     given = {each.name: getattr(verified, each.name) for each in fields(VerifiedReport)}
-    return VerifiedAzureReport(**given, member=member, bound=report_data)
+    return VerifiedAzureReport(**given, member=quoted.member, bound=quoted.report_data)
 
 
 def boot_of(member: AzureMember) -> bytes:

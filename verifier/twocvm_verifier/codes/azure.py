@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .table import NOT_AUTHENTIC, Code, malformed
+from .table import NOT_AUTHENTIC, REFUSED, Code, malformed
 
 _HERE: Final = "docs/spec/azure.md"
 
@@ -43,6 +43,13 @@ CODES: Final[dict[str, Code]] = {
     ),
     "AZURE_RUNTIME_MISMATCH": _not_authentic(
         "The runtime data is not the one whose digest the paravisor's report has, so its attestation key is nobody's."
+    ),
+    "PARAVISOR_TRUSTED": Code(
+        exit_status=REFUSED,
+        http_status=500,
+        meaning="Never refuses: said of every guest under a provider's paravisor, which can read it and speaks for it. "
+        "Whoever does not trust the provider with that needs a platform that launches the guest's own image.",
+        spec=_HERE,
     ),
     "AZURE_VMPL": _not_authentic(
         "The report was not asked for by the paravisor but from another privilege level, where the guest could have "

@@ -95,7 +95,9 @@ class Platform:
     """Which guests the participants accept. Holds beside the verifier's own policy; both must be met.
 
     Attributes:
-        measurements: Accepted MEASUREMENT values (48 bytes each), at least one.
+        measurements: Accepted MEASUREMENT values (48 bytes each) of an image: of all that a guest starts with.
+        firmware_measurements: Accepted MEASUREMENT values (48 bytes each) that cover a provider's firmware alone, so
+            that evidence does not reach the kernel. Of both together there is at least one.
         id_key_digests: Accepted ID_KEY_DIGEST values (48 bytes each); empty where none is demanded.
         author_key_digests: Accepted AUTHOR_KEY_DIGEST values (48 bytes each); empty where none is demanded.
         products: Accepted products: `Milan`, `Genoa`, `Turin`, `Simulated`; at least one.
@@ -112,6 +114,7 @@ class Platform:
     """
 
     measurements: tuple[bytes, ...]
+    firmware_measurements: tuple[bytes, ...]
     id_key_digests: tuple[bytes, ...]
     author_key_digests: tuple[bytes, ...]
     products: tuple[str, ...]

@@ -34,18 +34,21 @@ _NO_MITIGATIONS: Final = Mitigations(launch=0, current=0)
 def read_platform(place: Place) -> Platform:
     """Read the object `platform`; problems are noted at their places."""
     fields = place.members(
-        required=("measurements", "products", "operator"),
+        required=("products", "operator"),
         optional=(
-            "id_key_digests", "author_key_digests", "minimum_tcb", "guest_policy", "platform_info", "mitigations",
-            "vmpl", "chip_ids", "simulated", "ledgers",
+            "measurements", "firmware_measurements", "id_key_digests", "author_key_digests", "minimum_tcb",
+            "guest_policy", "platform_info", "mitigations", "vmpl", "chip_ids", "simulated", "ledgers",
         ),
     )  # fmt: skip
+    if fields.present and "measurements" not in fields and "firmware_measurements" not in fields:
+        fields["measurements"].wrong(Rule.MISSING, "the member is missing")
     simulated = fields.optional("simulated", Place.boolean, absent=False)
     products = fields["products"].set(lambda product: product.choice(_PRODUCTS))
     if all(products) and products and (SIMULATED_PRODUCT in products) != simulated:
         fields["products"].wrong(Rule.FORM, f"{SIMULATED_PRODUCT} stands here exactly if simulated is true")
     return Platform(
-        measurements=fields["measurements"].set(_digest),
+        measurements=fields.optional("measurements", lambda member: member.set(_digest), ()),
+        firmware_measurements=fields.optional("firmware_measurements", lambda member: member.set(_digest), ()),
         id_key_digests=fields.optional("id_key_digests", lambda member: member.set(_digest), ()),
         author_key_digests=fields.optional("author_key_digests", lambda member: member.set(_digest), ()),
         products=products,

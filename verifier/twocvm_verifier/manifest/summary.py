@@ -60,6 +60,8 @@ def _platform(platform: Platform) -> Iterator[str]:
     yield f"on {listed(platform.products)}, the host run by {platform.operator}"
     for measurement in platform.measurements:
         yield f"measurement {measurement.hex()}"
+    for measurement in platform.firmware_measurements:
+        yield f"measurement {measurement.hex()} of a provider's firmware alone, which proves nothing of what it starts"
     for kind, digests in (("id key", platform.id_key_digests), ("author key", platform.author_key_digests)):
         for digest in digests:
             yield f"{kind} {digest.hex()}"

@@ -86,6 +86,7 @@ _FIELDS: Final[Mapping[str, Callable[[Written], object]]] = {
     "mitigations": values.unless_unchecked(values.mitigations),
     "closed_advisories": values.unless_unchecked(lambda value: values.listed(value, values.advisory)),
     "measurements": values.hex_list(48),
+    "firmware_measurements": values.hex_list(48),
     "launches": values.unless_unchecked(lambda value: values.listed(value, values.launch)),
     "host_data": values.hex_list(32),
     "family_ids": values.hex_list(16),

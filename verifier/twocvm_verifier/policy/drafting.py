@@ -34,6 +34,7 @@ _RISKIER_GUEST: Final = ("smt", "cxl_allow")
 
 _ANY_CHIP: Final = Unchecked("drafted from one report; any chip of its product is accepted")
 _ANY_LAUNCH: Final = Unchecked("drafted from one report; every launch of its guest is accepted")
+_OF_PROVIDER: Final = Unchecked("the report that this was drafted from is of a provider's firmware alone")
 _NOT_SIGNED: Final = Unchecked("the report that this was drafted from has no id block")
 _NO_VLEK: Final = Unchecked("the report that this was drafted from is signed with a VCEK")
 _NO_VECTORS: Final = Unchecked("the report that this was drafted from has no mitigation bits")
@@ -49,6 +50,8 @@ def policy_of_evidence(verified: VerifiedReport, *, name: str) -> Policy:
     report, product = verified.report, str(verified.product)
     tcbs = [verified.tcb(field) for field in TCB_FIELDS]
     lowest = {part: min(getattr(tcb, part) for tcb in tcbs) for part in layout(verified.product)}
+    # A VLEK is a provider's, and what a provider starts is its own firmware.
+    of_provider = verified.paravisor or verified.vek.vek.kind is VekKind.VLEK
     csp_id = verified.vek.vek.csp_id
     return replace(
         Policy.builtin(),
@@ -59,7 +62,8 @@ def policy_of_evidence(verified: VerifiedReport, *, name: str) -> Policy:
         minimum_firmware={product: _lowest_firmware(report)},
         minimum_tcb={product: lowest},
         mitigations=_mitigations(report),
-        measurements=(report.measurement,),
+        measurements=_OF_PROVIDER if of_provider else (report.measurement,),
+        firmware_measurements=(report.measurement,) if of_provider else Policy.builtin().firmware_measurements,
         launches=Unchecked("the measurement above is the one that is accepted"),
         host_data=_ANY_LAUNCH,
         report_ids=_ANY_LAUNCH,

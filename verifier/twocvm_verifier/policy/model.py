@@ -30,6 +30,7 @@ DEFAULT_MAX_CRL_AGE_SECONDS: Final = 30 * DAY_SECONDS
 TCBS: Final = ("reported", "committed", "current", "launch")
 
 _UNKNOWN_GUEST: Final = Unchecked("the built-in policy knows no guest's reference values")
+_NO_FIRMWARE: Final = Unchecked("no measurement is declared to be of a provider's firmware alone")
 _UNKNOWN_KEYS: Final = Unchecked("the built-in policy knows nobody's launch keys")
 _UNKNOWN_CHIPS: Final = Unchecked("the built-in policy accepts any chip of a known product")
 _UNKNOWN_TCB: Final = Unchecked("the built-in policy has no reference for a least TCB")
@@ -118,6 +119,8 @@ class Policy(_Named):
         mitigations: Bits that the mitigation vectors must have.
         closed_advisories: Ids of advisories that the platform must be proved to have closed.
         measurements: Accepted MEASUREMENT values (48 bytes each).
+        firmware_measurements: Accepted MEASUREMENT values (48 bytes each) that cover a provider's firmware alone: with
+            them evidence reaches AL2, whoever else says what.
         launches: Accepted launches with any number of vCPUs; a MEASUREMENT of one of them is accepted beside
             `measurements`.
         host_data: Accepted HOST_DATA values (32 bytes each), asked beside `require_host_data`.
@@ -147,6 +150,7 @@ class Policy(_Named):
     mitigations: Mitigations | Unchecked
     closed_advisories: tuple[str, ...] | Unchecked
     measurements: tuple[bytes, ...] | Unchecked
+    firmware_measurements: tuple[bytes, ...] | Unchecked
     launches: tuple[LaunchPrefix, ...] | Unchecked
     host_data: tuple[bytes, ...] | Unchecked
     family_ids: tuple[bytes, ...] | Unchecked
@@ -181,6 +185,7 @@ class Policy(_Named):
             mitigations=_UNKNOWN_MITIGATIONS,
             closed_advisories=_LISTED_ONLY,
             measurements=_UNKNOWN_GUEST,
+            firmware_measurements=_NO_FIRMWARE,
             launches=_UNKNOWN_GUEST,
             host_data=_UNKNOWN_GUEST,
             family_ids=_UNKNOWN_GUEST,
@@ -212,8 +217,14 @@ class Policy(_Named):
         return self._sha256
 
     def to_json(self) -> dict[str, Json]:
-        """Return the form that is hashed (`docs/spec/appraisal.md`): every field by its name."""
-        return {each.name: _json(getattr(self, each.name)) for each in fields(self)}
+        """Return the form that is hashed (`docs/spec/appraisal.md`): every field by its name.
+
+        One that came later than the format is left out where it demands nothing, so that digests stay what they were.
+        """
+        form = {each.name: _json(getattr(self, each.name)) for each in fields(self)}
+        if self.firmware_measurements == _NO_FIRMWARE:
+            del form["firmware_measurements"]
+        return form
 
 
 def _bits(*names: str) -> int:

@@ -29,7 +29,7 @@ from twocvm_verifier.binding import (
 )
 from twocvm_verifier.errors import BindingError, LockError, LogProofError
 from twocvm_verifier.evidence import Evidence, parse_json
-from twocvm_verifier.snp.report import Report, parse_report
+from twocvm_verifier.snp.report import parse_report
 
 from .batch import root_of
 from .certificate import parse_certificate
@@ -188,7 +188,7 @@ def judge_channel(
         root = root_of(leaf=framing.batch_leaf(nonce=nonce, binder=binder), path=evidence.path)
         claims = batch_claims(spki_sha256=previous.spki_sha256, manifest=manifest, log=log, root=root)
     judged = _judge(evidence, claims, expectation=expectation, at=at)
-    _require_same_instance(judged.verified.report, previous.verified.report)
+    _require_same_instance(judged.verified, previous.verified)
     _require_log_kept(log, previous.log)
     return ChannelProof(
         spki_der=previous.spki_der,
@@ -221,8 +221,11 @@ def _judge(evidence: Evidence, claims: Claims, *, expectation: Expectation, at: 
     return judgement
 
 
-def _require_same_instance(now: Report, before: Report) -> None:
-    changed = [name for name in _INSTANCE_FIELDS if getattr(now, name) != getattr(before, name)]
+def _require_same_instance(now: JudgedReport, before: JudgedReport) -> None:
+    changed = [name for name in _INSTANCE_FIELDS if getattr(now.report, name) != getattr(before.report, name)]
+    # Under a paravisor a guest may start again with the same report.
+    if now.boot != before.boot:
+        changed.append("boot")
     if changed:
         raise BindingError("INSTANCE_CHANGED", f"report: not of the guest that began this connection, in {changed}")
 

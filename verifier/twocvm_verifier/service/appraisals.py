@@ -209,7 +209,7 @@ class Appraiser:
         else:
             appraisal, expected = _for_release(verified, policy, manifest, expected, at=at), None
         bindings = Bindings(report_data=expected, claims=evidence.claims, nonce=request.nonce)
-        return with_bindings(appraisal, verified.report, bindings), purpose
+        return with_bindings(appraisal, verified.bound_data, bindings), purpose
 
 
 def _for_release(

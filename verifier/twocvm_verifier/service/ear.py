@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from twocvm_verifier import strictjson
-from twocvm_verifier.result import Appraisal, Check, Status, Verdict
+from twocvm_verifier.result import Appraisal, Check, Level, Status, Verdict
 from twocvm_verifier.strictjson import Json
 
 from .appraisals import Outcome, Purpose
@@ -122,7 +122,9 @@ def _submodules(outcome: Outcome) -> dict[str, Json]:
     }
     facts: dict[str, Json] = {"2cvm.report": outcome.report_sha256.hex()}
     if appraisal.authentic:
-        facts |= {f"2cvm.{name}": appraisal.facts[name] for name in ("report_data", "measurement")}
+        # Under a paravisor REPORT_DATA is not the guest's, and what its vTPM bound stands in its place.
+        bound = appraisal.facts.get("bound_data", appraisal.facts["report_data"])
+        facts |= {"2cvm.report_data": bound, "2cvm.measurement": appraisal.facts["measurement"]}
     chip = {**said, **facts, "ear.trustworthiness-vector": _chip_vector(appraisal), "2cvm.platform": appraisal.platform}
     if outcome.manifest is None:
         return {"cpu0": chip}
@@ -135,7 +137,7 @@ def _chip_vector(appraisal: Appraisal) -> Mapping[str, int]:
     facets = (_HARDWARE, _IDENTITY, _CONFIGURATION, _EXECUTABLES, _OPAQUE)
     if not appraisal.authentic:
         return dict.fromkeys(facets, _CRYPTO_FAILED)
-    vector = _vector(appraisal.checks)
+    vector = _vector(appraisal.checks, measured=_measured(appraisal))
     if appraisal.simulated:
         vector[_HARDWARE] = max(vector[_HARDWARE], _UNSAFE)
     elif _closed_to_debuggers(appraisal):
@@ -146,22 +148,28 @@ def _chip_vector(appraisal: Appraisal) -> Mapping[str, int]:
 def _workload_vector(appraisal: Appraisal) -> Mapping[str, int]:
     if not appraisal.authentic:
         return dict.fromkeys((_IDENTITY, _CONFIGURATION, _EXECUTABLES), _CRYPTO_FAILED)
-    vector = _vector(check for check in appraisal.checks if check.id.startswith(_WORKLOAD))
+    of_workload = (check for check in appraisal.checks if check.id.startswith(_WORKLOAD))
+    vector = _vector(of_workload, measured=_measured(appraisal))
     # What the manifest demands of chip and firmware is how its workload is to be run.
     hardware = vector.pop(_HARDWARE)
     return vector | {_CONFIGURATION: max(vector[_CONFIGURATION], hardware)}
 
 
-def _vector(checks: Iterable[Check]) -> dict[str, int]:
+def _vector(checks: Iterable[Check], *, measured: bool) -> dict[str, int]:
     vector = dict.fromkeys((_HARDWARE, _IDENTITY, _CONFIGURATION), _RECOGNISED)
     vector[_EXECUTABLES] = _UNRECOGNISED_EXECUTABLES
     failed = set()
     for check in checks:
         if check.status is Status.FAIL:
             failed.add(_facet(check))
-        elif check.status is Status.PASS and check.id.endswith(".measurement"):
+        elif measured and check.status is Status.PASS and check.id.endswith(".measurement"):
             vector[_EXECUTABLES] = _APPROVED_BOOT
     return vector | dict.fromkeys(failed, _CONTRAINDICATED)
+
+
+def _measured(appraisal: Appraisal) -> bool:
+    """Return whether MEASUREMENT is known to cover more than a provider's firmware."""
+    return any(proof.level is Level.AL3 and proof.proved_by for proof in appraisal.levels)
 
 
 def _facet(check: Check) -> str:

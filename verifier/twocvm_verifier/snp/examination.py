@@ -25,12 +25,14 @@ class Examination:
         vek: As parsed; likewise.
         verified: The verified report, or None where a rule was broken.
         outcomes: How every rule ended, in order.
+        paravisor: Whether a paravisor's vTPM is said to speak for the guest.
     """
 
     report: Report
     vek: Vek
     verified: VerifiedReport | None
     outcomes: tuple[Outcome, ...]
+    paravisor: bool = False
 
     @property
     def refusal(self) -> TwoCvmError | None:

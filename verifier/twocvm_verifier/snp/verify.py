@@ -88,6 +88,11 @@ class VerifiedReport:
         return self.report.report_data
 
     @property
+    def paravisor(self) -> bool:
+        """Whether a provider's paravisor stands between the chip and the guest."""
+        return False
+
+    @property
     def boot(self) -> bytes:
         """What tells two starts of a guest apart that have one REPORT_ID: nothing, for here no two have."""
         return b""

@@ -276,6 +276,7 @@ class Ground:
     Attributes:
         products: Accepted products.
         measurements: Accepted MEASUREMENT values, hex.
+        firmware_measurements: Those that cover a provider's firmware alone, hex.
         simulated: Whether a simulated platform is accepted, which protects nothing.
         operator: Who controls the host: a participant, or `external`.
         any_chip: Whether any chip of these products is accepted.
@@ -286,6 +287,7 @@ class Ground:
 
     products: tuple[str, ...]
     measurements: tuple[str, ...]
+    firmware_measurements: tuple[str, ...]
     simulated: bool
     operator: str
     any_chip: bool

@@ -54,6 +54,7 @@ def _ground(platform: Platform) -> Ground:
     return Ground(
         products=platform.products,
         measurements=tuple(measurement.hex() for measurement in platform.measurements),
+        firmware_measurements=tuple(measurement.hex() for measurement in platform.firmware_measurements),
         simulated=platform.simulated,
         operator=platform.operator,
         any_chip=not platform.chip_ids,

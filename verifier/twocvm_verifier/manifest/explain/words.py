@@ -191,6 +191,8 @@ def _ground(explanation: Explanation) -> Iterator[str]:
     yield "the host is controlled by " + (f"{ground.operator}, a participant" if member else "none of the participants")
     for measurement in ground.measurements:
         yield f"as the software that measures {measurement}"
+    for measurement in ground.firmware_measurements:
+        yield f"under a provider's firmware that measures {measurement}, whatever software it starts"
     if ground.without_floor:
         yield f"with no least firmware for {listed(ground.without_floor)}, but what each participant's policy demands"
     if not ground.debug_forbidden:
