@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +22,7 @@ import typer
 from .shell import certificate, file_option, read_file
 
 if TYPE_CHECKING:
-    from .collateral import Collateral, Source
+    from .collateral import Collateral, Fetcher, Source
     from .snp.certtable import CertTable
     from .snp.report import Report
     from .snp.roots import Roots
@@ -130,7 +130,12 @@ def gather(options: EvidenceOptions, *, places: Places, roots: Roots, at: dateti
 
 
 def open_collateral(
-    places: Places, *, roots: Roots, fetching: bool, patience_seconds: float = PATIENCE_SECONDS
+    places: Places,
+    *,
+    roots: Roots,
+    fetching: bool,
+    patience_seconds: float = PATIENCE_SECONDS,
+    around: Callable[[Fetcher], Fetcher] = lambda fetcher: fetcher,
 ) -> Collateral:
     """Return what finds collateral in these places.
 
@@ -139,6 +144,7 @@ def open_collateral(
         roots: What everything is verified under.
         fetching: Whether sources are asked at all.
         patience_seconds: How long a caller waits for one piece.
+        around: What stands around the fetcher: counts what it is asked, say.
 
     Raises:
         UnsupportedError: They are, and the library for it is missing.
@@ -148,13 +154,13 @@ def open_collateral(
 
     return Collateral(
         store=Store(places.store or _usual_store(), roots=roots),
-        sources=tuple(_sources(places)) if fetching else (),
+        sources=tuple(_sources(places, around)) if fetching else (),
         clock=SystemClock(),
         patience_seconds=patience_seconds,
     )
 
 
-def _sources(places: Places) -> Iterator[Source]:
+def _sources(places: Places, around: Callable[[Fetcher], Fetcher]) -> Iterator[Source]:
     from .clock import SystemClock
     from .collateral import Pace, Source
     from .collateral.sources import KDS_INTERVAL_SECONDS, REQUEST_SECONDS
@@ -165,7 +171,7 @@ def _sources(places: Places) -> Iterator[Source]:
     except ModuleNotFoundError as error:
         raise UnsupportedError("FETCHER_MISSING", f"collateral: fetching needs {error.name}") from error
     clock = SystemClock()
-    fetcher = HttpFetcher(clock=clock)
+    fetcher = around(HttpFetcher(clock=clock))
     for name, url in (*(("mirror", url) for url in places.mirrors), ("kds", places.kds)):
         # AMD's own service is known to bear so much; another one says it itself, with 429.
         interval_seconds = KDS_INTERVAL_SECONDS if url == KDS_URL else 0.0

@@ -49,6 +49,15 @@ def parse_address(text: str) -> Address:
     return Address(host=str(address), port=int(match[3]), loopback=address.is_loopback)
 
 
+def require_address_or_none(text: str) -> str:
+    """Return the text, which is empty or an address to listen at.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return require_address(text) if text else text
+
+
 def require_address(text: str) -> str:
     """Return the text, which is an address to listen at.
 

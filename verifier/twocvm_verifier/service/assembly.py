@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import ASGIApp
 
 from twocvm_verifier.clock import Clock, SystemClock
-from twocvm_verifier.collateral import Collateral
+from twocvm_verifier.collateral import Collateral, Fetcher
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.gathering import Places, open_collateral
 from twocvm_verifier.shell import read_policy, roots_of
@@ -25,6 +25,7 @@ from .app import create_app
 from .appraisals import Appraiser
 from .clients import Forwarded, parse_networks
 from .limits import Guard, Rate
+from .observe import Observed
 from .parts import Parts
 from .problems import ServiceError
 from .secretfiles import read_password, read_seal_key
@@ -34,6 +35,7 @@ from .state.protocol import Answers
 from .state.reports import MemoryReports, NoReports, Reports
 from .state.sealed import SESSION_SECONDS, SealedOnly, Sessions
 from .tokens import KeyRing, Signer, load_key, new_key
+from .watching import Watch, open_watch
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -54,20 +56,22 @@ def application(settings: Settings, *, issuer: str) -> ASGIApp:
         TwoCvmError: A file that a setting names does not hold what it should, or others can read it.
     """
     clock = SystemClock()
-    app: ASGIApp = create_app(parts_of(settings, issuer=issuer, clock=clock))
+    keys = _keys(settings.tokens)
+    watch = open_watch(settings, signer=lambda: keys.current, clock=clock)
+    app: ASGIApp = create_app(parts_of(settings, issuer=issuer, keys=keys, watch=watch, clock=clock))
     rate = Rate(per_second=settings.limits.requests_per_second, burst=settings.limits.burst, clock=clock)
     app = Guard(app, rate=rate, concurrent=settings.limits.concurrent)
+    app = Observed(app, watchers=watch.watchers, clock=clock, random_bytes=secrets.token_bytes)
     return Forwarded(app, proxies=parse_networks(settings.listen.proxies))
 
 
-def parts_of(settings: Settings, *, issuer: str, clock: Clock) -> Parts:
+def parts_of(settings: Settings, *, issuer: str, keys: KeyRing, watch: Watch, clock: Clock) -> Parts:
     """Return what the routes share.
 
     Raises:
         TwoCvmError: As `application`.
     """
-    collateral = _collateral(settings.collateral)
-    keys = _keys(settings.tokens)
+    collateral = _collateral(settings.collateral, around=watch.around)
     answers = _answers(settings.state, clock=clock)
     return Parts(
         appraiser=_appraiser(settings.policies, collateral, clock=clock),
@@ -77,7 +81,9 @@ def parts_of(settings: Settings, *, issuer: str, clock: Clock) -> Parts:
         federations=frozenset(settings.tokens.federations),
         clock=clock,
         random_bytes=secrets.token_bytes,
-        probes=_probes(collateral=collateral, keys=keys, answers=answers),
+        probes={**_probes(collateral=collateral, keys=keys, answers=answers), **watch.probes},
+        ledger=watch.ledger,
+        closing=watch.closing,
         reports=_reports(settings, clock=clock),
         report_seconds=settings.pages.report_seconds,
     )
@@ -97,7 +103,7 @@ def _probes(*, collateral: Collateral, keys: KeyRing, answers: Answers) -> Mappi
     }
 
 
-def _collateral(places: CollateralPlaces) -> Collateral:
+def _collateral(places: CollateralPlaces, *, around: Callable[[Fetcher], Fetcher]) -> Collateral:
     with _file_of("collateral.simulated_root", places.simulated_root):
         roots = roots_of(places.simulated_root)
     return open_collateral(
@@ -105,6 +111,7 @@ def _collateral(places: CollateralPlaces) -> Collateral:
         roots=roots,
         fetching=not places.offline,
         patience_seconds=PATIENCE_SECONDS,
+        around=around,
     )
 
 

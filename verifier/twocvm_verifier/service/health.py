@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -13,12 +12,12 @@ from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.strictjson import Json
 
+from .logs import error_event
 from .route import ServiceRoute, json_answer
 
 OK: Final = "ok"
 # What a stranger asks more often is told what was found a moment ago.
 FRESH_SECONDS: Final = 1.0
-_LOG: Final = logging.getLogger("twocvm.verifier")
 routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
 
 
@@ -70,6 +69,6 @@ def _tried(name: str, probe: Callable[[], None]) -> str:
     except TwoCvmError as error:
         return error.code
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a part, it is not ready
-        _LOG.error("%s: not ready: %s", name, type(error).__name__)
+        error_event("not-ready", error, part=name)
         return "SERVICE_INTERNAL"
     return OK

@@ -11,8 +11,10 @@ from fastapi import Request
 from twocvm_verifier.clock import Clock
 
 from .appraisals import Appraiser, Outcome
+from .audit.ledger import Ledger, NoLedger, verdict_entry
 from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
 from .line import Line
+from .observe import seen
 from .problems import ServiceError
 from .requests import AppraisalRequest, parse_request
 from .shelf import Shelf
@@ -52,6 +54,8 @@ class Parts:
         reports: Where pages of appraisals are kept; nowhere, unless the owner wants them.
         report_seconds: For how long.
         shelf: The owner's documents, and the mirror of collateral.
+        ledger: Where each verdict is recorded before it is told; nowhere, unless the owner wants it.
+        closing: Called once the last request is over, in this order.
     """
 
     appraiser: Appraiser
@@ -65,6 +69,8 @@ class Parts:
     reports: Reports = field(repr=False, default_factory=NoReports)
     report_seconds: int = 0
     shelf: Shelf = field(repr=False, default_factory=Shelf.empty)
+    ledger: Ledger = field(repr=False, default_factory=NoLedger)
+    closing: tuple[Callable[[], None], ...] = field(repr=False, default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +80,14 @@ class Answer:
     Attributes:
         outcome: What was judged.
         token: Signed; empty where its audience is not to be told.
+        token_id: Its `jti`; empty where there is none.
+        key_id: Of the key that signed it; empty where there is none.
     """
 
     outcome: Outcome
     token: str = field(repr=False)
+    token_id: str = ""
+    key_id: str = ""
 
 
 class Desk:
@@ -108,17 +118,24 @@ class Desk:
         return await self._reading.run(lambda: parse_request(body, media_type=media_type))
 
     async def answer(self, asked: AppraisalRequest) -> Answer:
-        """Judge one request and sign what comes out.
+        """Judge one request, sign what comes out, and have it recorded; only then is it to be told.
 
         Raises:
-            ServiceError: AUDIENCE_UNKNOWN or SERVICE_BUSY.
+            ServiceError: AUDIENCE_UNKNOWN, SERVICE_BUSY or AUDIT_UNAVAILABLE.
             TwoCvmError: As `Appraiser.appraise`.
         """
         audience = asked.audience or DEFAULT_AUDIENCE
         if audience != DEFAULT_AUDIENCE and audience not in self.parts.federations:
             raise ServiceError("AUDIENCE_UNKNOWN", "audience: is not one of the owner's list")
         line = self._fetching if asked.evidence.vek is None else self._whole
-        return await line.run(lambda: self._judge(asked, audience))
+        began, noted = self.parts.clock.monotonic_seconds(), seen()
+        answer = await line.run(lambda: self._judge(asked, audience))
+        noted.appraisal_seconds = self.parts.clock.monotonic_seconds() - began
+        await self.parts.ledger.keep(
+            verdict_entry(answer.outcome, request_id=noted.request_id, token_id=answer.token_id, key_id=answer.key_id)
+        )
+        noted.verdict = str(answer.outcome.appraisal.verdict)
+        return answer
 
     async def ask_state(self, work: Callable[[Sessions], _T]) -> _T:
         """Ask the sessions something, which may mean to wait for a store elsewhere.
@@ -133,6 +150,8 @@ class Desk:
         for line in (self._whole, self._fetching, self._reading, self._state):
             line.stop()
         self.parts.shelf.stop()
+        for close in self.parts.closing:
+            close()
 
     def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
         parts = self.parts
@@ -147,7 +166,12 @@ class Desk:
             token_id=parts.random_bytes(_TOKEN_ID_BYTES),
             now=parts.clock.now(),
         )
-        return Answer(outcome=outcome, token=parts.keys.token(claims))
+        return Answer(
+            outcome=outcome,
+            token=parts.keys.token(claims),
+            token_id=str(claims["jti"]),
+            key_id=str(parts.keys.current.public_jwk["kid"]),
+        )
 
 
 def desk_of(request: Request) -> Desk:

@@ -16,6 +16,8 @@ from twocvm_verifier.codes import CODES, service
 from twocvm_verifier.errors import CollateralError, FetchError, MalformedError, TwoCvmError, UnsupportedError
 from twocvm_verifier.strictjson import Json
 
+from .observe import seen
+
 MEDIA_TYPE: Final = "application/problem+json"
 # Where no source said how long: as long as a failure to find collateral is remembered.
 RETRY_AFTER_SECONDS: Final = 10
@@ -65,6 +67,7 @@ def _answer(code: str, status: int, *, retry_after_seconds: int = 0) -> Response
         "code": code,
         "detail": CODES[code].meaning,
     }
+    seen().code = code
     headers = {"Cache-Control": "no-store"}
     if retry_after_seconds:
         headers["Retry-After"] = str(retry_after_seconds)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -15,9 +14,10 @@ from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.strictjson import Json
 
 from .evidence_forms import DOCUMENT
+from .logs import error_event
+from .observe import seen
 from .problems import internal_problem, problem
 
-_LOG: Final = logging.getLogger("twocvm.verifier")
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -38,7 +38,7 @@ class ServiceRoute(APIRoute):
                 # Nobody reads this.
                 return problem(MalformedError(DOCUMENT, "", "body: ends before its end"))
             except Exception as error:  # noqa: BLE001 - what went wrong may quote evidence: its kind and no word more
-                _LOG.error("internal error: %s", type(error).__name__)
+                error_event("internal-error", error, request_id=seen().request_id)
                 return internal_problem()
 
         return answered

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from twocvm_verifier.gathering import KDS_URL
 from twocvm_verifier.shell import BUILTIN
 
-from .addresses import require_address, require_networks, require_redis, require_url
+from .addresses import require_address, require_address_or_none, require_networks, require_redis, require_url
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
 
@@ -151,19 +151,41 @@ class Limits(Section):
 
 
 class Logs(Section):
-    """What is written about requests."""
+    """What is written about requests, as lines of JSON on standard error."""
+
+    requests: bool = True
+    """Whether each request has a line; probes that find nothing wrong have none."""
 
 
 class Audit(Section):
     """The record of verdicts."""
 
+    folder: Path | None = None
+    """Where each verdict is recorded before it is told (docs/spec/audit.md); nowhere where it is not set."""
+    file_bytes: Annotated[int, Field(ge=65_536, le=1 << 40)] = 1 << 26
+    """Where a new file is begun."""
+    checkpoint_records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """After so many verdicts of a process the key signs the log."""
+    checkpoint_seconds: Seconds = 60.0
+    """After so long it does, where there are any."""
+
 
 class Metrics(Section):
     """Figures for who watches the service."""
 
+    listen: Annotated[str, AfterValidator(require_address_or_none)] = ""
+    """ADDRESS:PORT where Prometheus finds `/metrics`, without TLS; nowhere where it is empty."""
+
 
 class Tracing(Section):
     """Traces of requests."""
+
+    endpoint: Annotated[str, AfterValidator(require_url)] = ""
+    """The URL that takes spans as OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; none is sent without it."""
+    sampled: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Which part of the requests is traced."""
+    believe_traceparent: bool = False
+    """Whether a request joins the trace that its caller names."""
 
 
 class Pages(Section):

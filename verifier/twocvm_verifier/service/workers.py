@@ -7,6 +7,7 @@ them all, so that what comes while a worker is started again waits. A worker who
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ import typer
 
 from twocvm_verifier.errors import TwoCvmError
 
+from .logs import event, write_lines
+from .metrics import forget_process
 from .settings import Settings
 
 READY: Final = b"ready\n"
@@ -103,7 +106,8 @@ def _restart(workers: list[subprocess.Popen[bytes]], tasks: Sequence[Task]) -> N
     for place, task in enumerate(tasks):
         status = workers[place].poll()
         if status is not None:
-            sys.stderr.write(f"worker {place} ended with {status} and is started again\n")
+            event("worker-ended", level=logging.ERROR, worker=place, status=status, hint="it is started again")
+            forget_process(workers[place].pid)
             _close(workers[place])
             time.sleep(RESTART_SECONDS)
             workers[place] = _start(task)
@@ -159,6 +163,7 @@ def work() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     task = Task.decode(sys.stdin.buffer.readline(_MAX_TASK_BYTES))
     threading.Thread(target=_end_with_watcher, daemon=True).start()
+    write_lines(sys.stderr)
     try:
         listener = socket.socket(fileno=task.listener)
         work_at(listener, task.settings, issuer=task.issuer, ready=_tell_watcher)

@@ -1,0 +1,107 @@
+r"""What the service writes about itself: a JSON object on each line of standard error, whoever wrote it.
+
+Our own lines have an event and fields that this program made. Of somebody else's (a library's, an exception's) only
+where it was written and the kind of its error are kept: its text may quote a request. A line is ASCII and has no
+line's end within, whatever is in it.
+
+>>> record = logging.LogRecord("uvicorn.error", logging.ERROR, "h11.py", 7, "got %r", ("secret\r\nforged",), None)
+>>> json.loads(JsonLines().format(record))["from"]
+'uvicorn.error h11.py:7'
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO, TypeAlias
+
+from .observe import Account
+
+Field: TypeAlias = str | int | float | bool
+_OURS: Final = "twocvm.verifier"
+_FIELDS: Final = "fields"
+_MILLISECONDS: Final = 1000.0
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: Field) -> None:
+    """Write a line.
+
+    Args:
+        name: What happened: words of ours, with hyphens.
+        level: How bad it is.
+        fields: What is said of it: nothing that a caller chose.
+    """
+    logging.getLogger(_OURS).log(level, name, extra={_FIELDS: fields})
+
+
+def error_event(name: str, error: Exception, /, **fields: Field) -> None:
+    """Write a line about an error that nobody expected: its kind and where it was raised, and none of its text.
+
+    Args:
+        name: As `event`.
+        error: Was raised.
+        fields: As `event`.
+    """
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    event(name, level=logging.ERROR, kind=type(error).__name__, where=" ".join(places), **fields)
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line: dict[str, Field] = {"at": at, "level": record.levelname.lower()}
+        fields: Mapping[str, Field] | None = getattr(record, _FIELDS, None)
+        if record.name == _OURS and fields is not None:
+            return json.dumps({**line, "event": record.msg, **fields}, separators=(",", ":"))
+        line |= {"event": "library", "from": f"{record.name} {record.filename}:{record.lineno}"}
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+        return json.dumps(line, separators=(",", ":"))
+
+
+def write_lines(stream: TextIO) -> None:
+    """Have all that this process logs written to `stream` as lines of JSON, ours from info on, others' warnings."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_OURS).setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
+class RequestLog:
+    """Writes a line for each request that is over, and none for a probe that found nothing wrong.
+
+    Args:
+        quiet: Routes of which only what went wrong is written.
+    """
+
+    def __init__(self, *, quiet: frozenset[str]) -> None:
+        self._quiet = quiet
+
+    def begun(self) -> None:
+        """Say nothing yet."""
+
+    def ended(self, account: Account) -> None:
+        """Write the line."""
+        if account.route in self._quiet and account.status < 400:
+            return
+        noted = account.seen
+        told = {name: text for name, text in (("code", noted.code), ("verdict", noted.verdict)) if text}
+        event(
+            "request",
+            request_id=noted.request_id,
+            method=account.method,
+            route=account.route,
+            status=account.status,
+            ms=round(account.seconds * _MILLISECONDS, 1),
+            **told,  # type: ignore[arg-type]
+        )
