@@ -167,12 +167,20 @@ def test_keys_policies_and_names_come_from_the_command_line(tmp_path):
 
 def test_what_cannot_be_served_is_a_usage_error(tmp_path, capsys):
     """An address that is none or not loopback, a key that is not there, and a port that is taken."""
-    for listen in ("localhost:80", "127.0.0.1:99999", "0.0.0.0:0", "999.0.0.1:0", "127.0.0.1"):
+    for listen in ("localhost:80", "127.0.0.1:99999", "999.0.0.1:0", "127.0.0.1"):
         assert run(["verifier", "serve", "--offline", "--listen", listen]) == 2, listen
-    assert run(["verifier", "serve", "--offline", "--key", str(tmp_path / "none")]) == 2
+    assert run(["verifier", "serve", "--offline", "--policy", str(tmp_path / "none")]) == 2
     with serving() as (url, _):
         assert run(["verifier", "serve", "--offline", "--listen", url.removeprefix("http://")]) == 2
     assert "Address already in use" in capsys.readouterr().err
+
+
+def test_what_would_be_unsafe_starts_nothing(tmp_path, capsys):
+    """Another machine in clear, and a key that is not there: each with the name of its setting."""
+    assert run(["verifier", "serve", "--offline", "--listen", "0.0.0.0:0"]) == 30
+    assert "listen.tls_before" in capsys.readouterr().err
+    assert run(["verifier", "serve", "--offline", "--key", str(tmp_path / "none")]) == 30
+    assert "tokens.key" in capsys.readouterr().err
 
 
 def test_a_key_that_others_can_read_starts_nothing(tmp_path, capsys):

@@ -139,7 +139,8 @@ def _sentence(error: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     name = ".".join((section, *rest[:1]))
     where = origins.get(name, "several places")
     if error["type"] != "extra_forbidden":
-        return f"{'.'.join((section, *rest))} ({where}): {error['msg']}"
+        text = str(error["msg"]).removeprefix("Value error, ")
+        return f"{'.'.join((section, *rest))} ({where}): {text[:1].lower()}{text[1:]}"
     model = _section(section)
     known = Settings.model_fields if model is None else model.model_fields
     return f"{name!r} ({where}): unknown; there are {', '.join(known)}"

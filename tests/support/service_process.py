@@ -1,0 +1,82 @@
+"""`twocvm verifier serve` as a process of its own, with settings of the test's.
+
+with serving("--workers", "2", settings={"STATE_STORE": "redis"}) as service:
+    requests.get(f"{service.url}/livez")
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from twocvm_guest.main import main; main()", "verifier", "serve", "--offline"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A service that answers.
+
+    Attributes:
+        url: Where.
+        process: The process that was started.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    def workers(self) -> list[int]:
+        """The processes that it started."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in children.split()]
+
+
+def started(*arguments: str, settings: Mapping[str, object] | None = None) -> subprocess.Popen[str]:
+    """Start the service; `settings` are its variables, without what they all begin with."""
+    variables = {f"TWOCVM_VERIFIER_{name}": str(value) for name, value in (settings or {}).items()}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | variables,
+    )
+
+
+@contextmanager
+def serving(*arguments: str, settings: Mapping[str, object] | None = None) -> Iterator[Served]:
+    """Run the service, and end it as an init system does; it has to end well."""
+    process = started(*arguments, settings=settings)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("listening on http"), process.communicate(timeout=10)
+        yield Served(url=line.split()[-1], process=process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, (out, err)
+    assert "Traceback" not in err, err
+
+
+def new_key(file: Path) -> Path:
+    """Write a key that signs tokens, and return its file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
+    return file
