@@ -6,11 +6,8 @@ The files are read once: a new certificate is used after the service is started 
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
-from twocvm_verifier.errors import MalformedError
-
-from .secretfiles import read_secret
+from .secretfiles import file_of, read_secret
 from .settings import Listen
 
 
@@ -20,27 +17,23 @@ def tls_of(listen: Listen) -> ssl.SSLContext | None:
     Raises:
         MalformedError: A file holds no certificate or key, or they do not belong together.
         ServiceError: SECRET_EXPOSED.
-        OSError: A file cannot be read.
     """
     if listen.certificate is None or listen.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
-    read_secret(listen.key)
-    try:
+    with file_of("listen.key", listen.key):
+        read_secret(listen.key)
+    # What OpenSSL refuses is an OSError too.
+    with file_of("listen.certificate", listen.certificate):
         context.load_cert_chain(listen.certificate, listen.key, password=_no_password)
-        if listen.client_ca is not None:
-            _take_clients(context, listen.client_ca)
-    except ssl.SSLError as error:
-        raise MalformedError("settings", "listen", f"not a certificate in PEM with its key: {error.reason}") from error
+    if listen.client_ca is not None:
+        with file_of("listen.client_ca", listen.client_ca):
+            context.load_verify_locations(listen.client_ca)
+        # Most clients have none; who shows one of another authority is refused.
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
-
-
-def _take_clients(context: ssl.SSLContext, authority: Path) -> None:
-    context.load_verify_locations(authority)
-    # Most clients have none; who shows one of another authority is refused.
-    context.verify_mode = ssl.CERT_OPTIONAL
 
 
 def _no_password() -> str:
