@@ -68,6 +68,7 @@ class _Triple:
         self._record = record
         self._profile = profile
         self.values: dict[str, Json] = {}
+        self._tcbs: dict[str, Json] = {}
         self.unread = list(record.unread)
 
     def read(self) -> None:
@@ -133,14 +134,14 @@ class _Triple:
         self._only(mkey, _DIGESTS)
 
     def _digests(self, mkey: int, *, size_bytes: int = 48) -> list[bytes]:
-        match self._record.measurements.get(mkey, {}).get(_DIGESTS):
-            # What several algorithms say of one thing is said of it by the chip in one way.
+        if mkey not in self._record.measurements:
+            return []
+        match self._record.measurements[mkey].get(_DIGESTS):
+            # The chip says of one thing one digest, whichever algorithms there are.
             case [[int(), bytes() as value]] if len(value) == size_bytes:
                 return [value]
-            case _ if mkey in self._record.measurements:
-                raise MalformedError(DOCUMENT, f"mkey {mkey}", f"want one digest of {size_bytes} bytes")
             case _:
-                return []
+                raise MalformedError(DOCUMENT, f"mkey {mkey}", f"want one digest of {size_bytes} bytes")
 
     def _raw_field(self, mkey: int) -> None:
         field, size_bytes = _RAW_FIELDS[mkey]
@@ -198,9 +199,8 @@ class _Triple:
         least = {str(product): _components(raw, product) for product in products if _fits(raw, product)}
         if not least:
             raise MalformedError(DOCUMENT, f"mkey {mkey}", "is of no product's layout")
-        tcbs = self.values.setdefault("minimum_tcb_of", {})
-        if isinstance(tcbs, dict):
-            tcbs[name] = least
+        self._tcbs[name] = least
+        self.values["minimum_tcb_of"] = self._tcbs
         self._only(mkey, _SVN)
 
     def _versions(self, products: tuple[Product, ...]) -> None:

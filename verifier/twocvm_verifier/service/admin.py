@@ -18,9 +18,9 @@ from fastapi import Request
 
 from twocvm_verifier import framing
 from twocvm_verifier.errors import MalformedError
-from twocvm_verifier.snp.roots import pem_certificates
 
 from .problems import ServiceError
+from .process import CLIENT_CERTIFICATE
 from .secretfiles import read_password
 
 # 256 bits in base64url have 43.
@@ -89,6 +89,4 @@ def _authorization(request: Request) -> tuple[str, bytes]:
 
 def _certificate(request: Request) -> bytes:
     """Return the DER of the certificate that the client showed in this connection's handshake, or empty bytes."""
-    # The TLS extension of ASGI: who terminates TLS has verified possession of the key; PEM, the client's own first.
-    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain") or ()
-    return next((pem_certificates(each.encode("ascii"))[0] for each in chain), b"")
+    return request.scope.get("state", {}).get(CLIENT_CERTIFICATE) or b""

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.collateral import Collateral, Fetcher
-from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.gathering import Places, open_collateral
 from twocvm_verifier.shell import read_policy, roots_of
 from twocvm_verifier.verifier import SnpVerifier
@@ -24,17 +21,19 @@ from twocvm_verifier.verifier import SnpVerifier
 from .app import create_app
 from .appraisals import Appraiser
 from .clients import Forwarded, parse_networks
+from .holdings import open_keys, open_shelf
+from .library import Library
 from .limits import Guard, Rate
 from .observe import Observed
 from .parts import Parts
 from .problems import ServiceError
-from .secretfiles import read_password, read_seal_key
-from .settings import CollateralPlaces, Policies, Settings, State, Tokens
+from .secretfiles import file_of, read_password, read_seal_key
+from .settings import CollateralPlaces, Policies, Settings, State
 from .state.memory import EPOCH_BYTES, MemoryAnswers
 from .state.protocol import Answers
 from .state.reports import MemoryReports, NoReports, Reports
 from .state.sealed import SESSION_SECONDS, SealedOnly, Sessions
-from .tokens import KeyRing, Signer, load_key, new_key
+from .tokens import KeyRing
 from .watching import Watch, open_watch
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def application(settings: Settings, *, issuer: str) -> ASGIApp:
         TwoCvmError: A file that a setting names does not hold what it should, or others can read it.
     """
     clock = SystemClock()
-    keys = _keys(settings.tokens)
+    keys = open_keys(settings.tokens)
     watch = open_watch(settings, signer=lambda: keys.current, clock=clock)
     app: ASGIApp = create_app(parts_of(settings, issuer=issuer, keys=keys, watch=watch, clock=clock))
     rate = Rate(per_second=settings.limits.requests_per_second, burst=settings.limits.burst, clock=clock)
@@ -73,8 +72,15 @@ def parts_of(settings: Settings, *, issuer: str, keys: KeyRing, watch: Watch, cl
     """
     collateral = _collateral(settings.collateral, around=watch.around)
     answers = _answers(settings.state, clock=clock)
+    shelf = open_shelf(
+        settings.policies,
+        settings.collateral,
+        collateral=collateral,
+        clock=clock,
+        redis=lambda: _redis(settings.state),
+    )
     return Parts(
-        appraiser=_appraiser(settings.policies, collateral, clock=clock),
+        appraiser=_appraiser(settings.policies, collateral, library=shelf.library, clock=clock),
         keys=keys,
         sessions=Sessions(answers=answers, random_bytes=secrets.token_bytes),
         issuer=issuer,
@@ -86,6 +92,7 @@ def parts_of(settings: Settings, *, issuer: str, keys: KeyRing, watch: Watch, cl
         closing=watch.closing,
         reports=_reports(settings, clock=clock),
         report_seconds=settings.pages.report_seconds,
+        shelf=shelf,
     )
 
 
@@ -104,7 +111,7 @@ def _probes(*, collateral: Collateral, keys: KeyRing, answers: Answers) -> Mappi
 
 
 def _collateral(places: CollateralPlaces, *, around: Callable[[Fetcher], Fetcher]) -> Collateral:
-    with _file_of("collateral.simulated_root", places.simulated_root):
+    with file_of("collateral.simulated_root", places.simulated_root):
         roots = roots_of(places.simulated_root)
     return open_collateral(
         Places(store=places.store, mirrors=places.mirrors, kds=places.kds, offline=places.offline),
@@ -115,24 +122,16 @@ def _collateral(places: CollateralPlaces, *, around: Callable[[Fetcher], Fetcher
     )
 
 
-def _appraiser(policies: Policies, collateral: Collateral, *, clock: Clock) -> Appraiser:
+def _appraiser(policies: Policies, collateral: Collateral, *, library: Library, clock: Clock) -> Appraiser:
     return Appraiser(
         verifier=SnpVerifier(roots=collateral.store.roots),
         collateral=collateral,
         default=read_policy(policies.default, option="policies.default"),
         policies=tuple(read_policy(each, option="policies.also") for each in policies.also),
         clock=clock,
+        library=library,
+        default_name=policies.default_name,
     )
-
-
-def _keys(tokens: Tokens) -> KeyRing:
-    def load(path: Path, name: str) -> Signer:
-        with _file_of(name, path):
-            return load_key(path)
-
-    current = new_key() if tokens.key is None else load(tokens.key, "tokens.key")
-    following = None if tokens.next_key is None else load(tokens.next_key, "tokens.next_key")
-    return KeyRing(current=current, following=following)
 
 
 def _answers(state: State, *, clock: Clock) -> Answers:
@@ -143,7 +142,7 @@ def _answers(state: State, *, clock: Clock) -> Answers:
             client=_redis(state), clock=clock, session_seconds=SESSION_SECONDS, random_bytes=secrets.token_bytes
         )
     if state.store == "sealed" and state.seal_key is not None:
-        with _file_of("state.seal_key", state.seal_key):
+        with file_of("state.seal_key", state.seal_key):
             return SealedOnly(key=read_seal_key(state.seal_key), clock=clock)
     return MemoryAnswers(clock=clock, epoch=secrets.token_bytes(EPOCH_BYTES), session_seconds=SESSION_SECONDS)
 
@@ -163,15 +162,6 @@ def _redis(state: State) -> Redis:
 
     password = ""
     if state.redis_password is not None:
-        with _file_of("state.redis_password", state.redis_password):
+        with file_of("state.redis_password", state.redis_password):
             password = read_password(state.redis_password)
     return connect(RedisPlace(url=state.redis, user=state.redis_user, password=password, authority=state.redis_ca))
-
-
-@contextmanager
-def _file_of(name: str, path: Path | None) -> Iterator[None]:
-    """Say of a file that cannot be read which setting names it."""
-    try:
-        yield
-    except OSError as error:
-        raise MalformedError("settings", name, f"{str(path)!r}: {error.strerror}") from error

@@ -26,7 +26,7 @@ from twocvm_verifier.errors import MalformedError, UnsupportedError
 from twocvm_verifier.strictjson import Json
 
 from .problems import ServiceError
-from .tokens import PublicKey, Signer, joined, public_jwk
+from .tokens import PublicKey, joined, public_jwk
 
 # In a file, a key is `key`; on a stick, behind an agent or a person, it signs nothing while nobody looks.
 SCHEMES: Final = ("hsm", "gcpkms", "awskms", "azurekms")
@@ -88,16 +88,6 @@ class KeptSigner:
             return signature
         self._public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
         return joined(*decode_dss_signature(signature))
-
-
-def require_algorithm(signer: Signer, wanted: str) -> None:
-    """Refuse a key that is for another algorithm than the owner set.
-
-    Raises:
-        ServiceError: SIGNING_KEY_WRONG.
-    """
-    if signer.public_jwk["alg"] != wanted:
-        raise ServiceError("SIGNING_KEY_WRONG", f"signing key: is for {signer.public_jwk['alg']}, want {wanted}")
 
 
 def _public_key(pem: bytes) -> PublicKey:

@@ -48,13 +48,24 @@ def _of_sharing(settings: Settings) -> Iterator[str]:
     state = settings.state
     if settings.listen.workers > 1 and state.store == "memory":
         yield 'listen.workers: more than one share no memory: want state.store = "redis" or "sealed"'
-    if settings.listen.workers > 1 and settings.tokens.key is None:
+    if settings.listen.workers > 1 and settings.tokens.key is None and not settings.tokens.keeper:
         yield "listen.workers: more than one would each sign with a key of its own: want tokens.key"
     if settings.pages.reports and settings.listen.workers > 1 and state.store != "redis":
         yield 'pages.reports: more than one worker show the same pages only from state.store = "redis"'
+    policies = settings.policies
+    if settings.listen.workers > 1 and policies.documents == "memory" and _has_admins(settings):
+        yield 'policies.documents: more than one worker share no memory: want "folder" or "redis"'
+    if (policies.documents == "folder") != (policies.folder is not None):
+        yield 'policies.folder: goes with policies.documents = "folder", and with nothing else'
+    if policies.admin_certificates and settings.listen.client_ca is None:
+        yield "policies.admin_certificates: nobody shows one: want listen.client_ca"
     if state.store == "sealed" and state.seal_key is None:
         yield 'state.store: "sealed" wants state.seal_key'
     if state.store != "sealed" and state.seal_key is not None:
         yield 'state.seal_key: is for state.store = "sealed" alone'
     if state.redis_user and state.redis_password is None:
         yield "state.redis_user: wants state.redis_password"
+
+
+def _has_admins(settings: Settings) -> bool:
+    return settings.policies.admin_token is not None or bool(settings.policies.admin_certificates)

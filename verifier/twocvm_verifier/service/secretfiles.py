@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -62,3 +64,16 @@ def read_password(path: Path) -> str:
     if match is None:
         raise MalformedError("secret", "password", "not one line of 1 to 1024 visible ASCII characters")
     return match[1].decode("ascii")
+
+
+@contextmanager
+def file_of(name: str, path: Path | None) -> Iterator[None]:
+    """Say of a file that cannot be read which setting names it.
+
+    Raises:
+        MalformedError: It cannot be read inside of the `with`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MalformedError("settings", name, f"{str(path)!r}: {error.strerror}") from error

@@ -21,6 +21,7 @@ from twocvm_verifier import strictjson
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.strictjson import Json
 
+from .problems import ServiceError
 from .secretfiles import read_secret
 
 _MIN_RSA_BITS: Final = 2048
@@ -112,6 +113,16 @@ def load_key(path: Path) -> PrivateKeySigner:
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise MalformedError("signing-key", "", "neither P-256 nor RSA")
     return PrivateKeySigner(key)
+
+
+def require_algorithm(signer: Signer, wanted: str) -> None:
+    """Refuse a key that is for another algorithm than the owner set.
+
+    Raises:
+        ServiceError: SIGNING_KEY_WRONG.
+    """
+    if signer.public_jwk["alg"] != wanted:
+        raise ServiceError("SIGNING_KEY_WRONG", f"signing key: is for {signer.public_jwk['alg']}, want {wanted}")
 
 
 def public_jwk(key: PublicKey) -> dict[str, Json]:
