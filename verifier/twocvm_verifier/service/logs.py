@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
@@ -66,15 +67,22 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, separators=(",", ":"))
 
 
-def write_lines(stream: TextIO) -> None:
-    """Have all that this process logs written to `stream` as lines of JSON, ours from info on, others' warnings."""
+@contextmanager
+def lines_on(stream: TextIO) -> Iterator[None]:
+    """Have all that this process logs written to `stream` as lines of JSON: ours from info on, others' warnings."""
+    root, ours = logging.getLogger(), logging.getLogger(_OURS)
+    before = (root.handlers[:], root.level, ours.level)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(_OURS).setLevel(logging.INFO)
+    ours.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers[:], root.level, ours.level = before
 
 
 class RequestLog:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from twocvm_verifier.errors import MalformedError
+
 from .addresses import parse_address
 from .logs import event
 from .observe import Account
@@ -121,7 +123,7 @@ def figures_at(address: str) -> Iterator[None]:
         address: Where to listen; nothing is told where it is empty.
 
     Raises:
-        OSError: It cannot listen there.
+        MalformedError: It cannot listen there.
     """
     if not address:
         yield
@@ -138,6 +140,8 @@ def figures_at(address: str) -> Iterator[None]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             server, thread = start_http_server(where.port, where.host, registry)
+        except OSError as error:
+            raise MalformedError("settings", "metrics.listen", f"{address}: {error.strerror}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         event("metrics", listening=where.url("http", port=server.server_port))

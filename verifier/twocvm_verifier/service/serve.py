@@ -108,26 +108,25 @@ def serve_command(
 
 def _serve(settings: Settings) -> int:
     from .addresses import parse_address
-    from .logs import event, write_lines
+    from .logs import event, lines_on
     from .metrics import figures_at
 
     address = parse_address(settings.listen.address)
     listeners = _listening(address, workers=settings.listen.workers)
-    # From here on a program reads what is written.
-    write_lines(sys.stderr)
     try:
         scheme = "http" if settings.listen.certificate is None else "https"
         own = address.url(scheme, port=listeners[0].getsockname()[1])
-        if settings.tokens.key is None:
-            event("key-of-this-process", hint="the key that signs tokens ends with this process: --key keeps one")
-        if settings.state.store == "sealed":
-            event(
-                "challenges-limited-in-time",
-                hint='a challenge is limited in time, not to one answer: state.store = "sealed" keeps nothing',
-            )
-        announcement = f"listening on {own}\n"
-        with figures_at(settings.metrics.listen):
-            return _answer(settings, listeners, issuer=settings.listen.issuer or own, announcement=announcement)
+        # From here on a program reads what is written.
+        with lines_on(sys.stderr), figures_at(settings.metrics.listen):
+            if settings.tokens.key is None:
+                event("key-of-this-process", hint="the key that signs tokens ends with this process: --key keeps one")
+            if settings.state.store == "sealed":
+                event(
+                    "challenges-limited-in-time",
+                    hint='a challenge is limited in time, not to one answer: state.store = "sealed" keeps nothing',
+                )
+            issuer, announcement = settings.listen.issuer or own, f"listening on {own}\n"
+            return _answer(settings, listeners, issuer=issuer, announcement=announcement)
     finally:
         for listener in listeners:
             listener.close()

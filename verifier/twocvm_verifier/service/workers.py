@@ -23,7 +23,7 @@ import typer
 
 from twocvm_verifier.errors import TwoCvmError
 
-from .logs import event, write_lines
+from .logs import event, lines_on
 from .metrics import forget_process
 from .settings import Settings
 
@@ -163,10 +163,10 @@ def work() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     task = Task.decode(sys.stdin.buffer.readline(_MAX_TASK_BYTES))
     threading.Thread(target=_end_with_watcher, daemon=True).start()
-    write_lines(sys.stderr)
     try:
         listener = socket.socket(fileno=task.listener)
-        work_at(listener, task.settings, issuer=task.issuer, ready=_tell_watcher)
+        with lines_on(sys.stderr):
+            work_at(listener, task.settings, issuer=task.issuer, ready=_tell_watcher)
     except typer.BadParameter as error:
         error.show()
         return error.exit_code
