@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import cbor2
 from tests.support.amd import AT, fake_amd
 from tests.support.azure import FakeAzure, hcl_report
 from tests.support.crls import ISSUER_SERIAL, crl_of
@@ -94,6 +95,8 @@ def _of_sessions() -> dict[str, list[bytes]]:
         "service.audit.record.parse_record": [
             line for line in read(ROOT / "audit" / "whole.txt").payload.splitlines() if line.endswith(b"}")
         ],
+        "service.addresses.parse_address": [b"127.0.0.1:8443", b"[::1]:0"],
+        "service.wrappers.parse_wrapped": [cbor2.dumps(["application/cmw+json", b"{}", 4], canonical=True)],
         "service.requests.parse_nonce": [base64url(NONCE).encode(), b"AAAAAAAAAAA="],
         "service.requests.parse_request": [canonical(_request(world, brought))],
         "manifest.roster.parse_statements": [canonical([each.to_json() for each in session.goes])],

@@ -32,11 +32,14 @@ from twocvm_verifier.manifest.roster import parse_statements
 from twocvm_verifier.manifest.statements import Consent, Go, Withdraw, parse_statement_file
 from twocvm_verifier.policy.document import parse_policy
 from twocvm_verifier.ratls.certificate import parse_certificate
+from twocvm_verifier.service import wrappers
+from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.audit.checkpoint import parse_checkpoint
 from twocvm_verifier.service.audit.record import parse_record
 from twocvm_verifier.service.evidence_forms import parse_presented
 from twocvm_verifier.service.requests import MEDIA_TYPE as SERVICE_REQUEST
 from twocvm_verifier.service.requests import parse_nonce, parse_request
+from twocvm_verifier.service.wrappers import parse_wrapped
 from twocvm_verifier.snp.certtable import parse_cert_table
 from twocvm_verifier.snp.crl import parse_crl
 from twocvm_verifier.snp.launch import parse_launch_prefix
@@ -133,8 +136,12 @@ TARGETS: Final[dict[str, Target]] = {
     "service.audit.checkpoint.parse_checkpoint": Target(parse=_text(parse_checkpoint)),
     "service.audit.record.parse_record": Target(parse=parse_record, write=lambda record: record.encode()),
     "service.evidence_forms.parse_presented": Target(parse=_json(parse_presented)),
+    "service.addresses.parse_address": Target(parse=_text(parse_address), refusals=(ValueError,)),
     "service.requests.parse_nonce": Target(parse=_text(parse_nonce)),
     "service.requests.parse_request": Target(parse=partial(parse_request, media_type=SERVICE_REQUEST)),
+    "service.wrappers.parse_wrapped": Target(
+        parse=partial(parse_wrapped, media_type=wrappers.CBOR, max_bytes=MAX_BYTES)
+    ),
     "snp.certtable.parse_cert_table": Target(parse=parse_cert_table),
     "snp.crl.parse_crl": Target(parse=parse_crl, write=lambda crl: crl.raw),
     "snp.launch.parse_launch_prefix": Target(
@@ -163,6 +170,7 @@ TARGETS: Final[dict[str, Target]] = {
 }
 # Parsers of parts, which only ever see what their whole was read into.
 INNER: Final = {
+    "service.clients.parse_networks": "service.addresses.parse_address",
     "service.evidence_forms.parse_evidence": "evidence.parse_json",
     "snp.der.parse_signed": "snp.vek.parse_vek",
     "manifest.bodies.parse_body": "manifest.statements.parse_statement_file Go",

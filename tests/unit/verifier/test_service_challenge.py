@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
+import cbor2
 import pytest
 from tests.support.amd import AT
 from tests.support.sdk import StandingClock
@@ -29,6 +30,7 @@ from tests.support.verifier_service import (
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
+from twocvm_verifier.service import wrappers
 from twocvm_verifier.service.problems import ServiceError
 from twocvm_verifier.service.state.memory import MemoryAnswers
 from twocvm_verifier.service.state.protocol import SessionState
@@ -99,6 +101,42 @@ def test_a_session_from_its_nonce_to_its_result(client, media_type):
     assert kept.json() == {name: value for name, value in complete.items() if name != "evidence"}
     assert client.delete(url).status_code == 204
     assert code_of(client.get(url)) == code_of(client.delete(url)) == "SESSION_UNKNOWN"
+
+
+@pytest.mark.parametrize("inner", [JSON, CBOR, REQUEST])
+@pytest.mark.parametrize("indicator", [(), (4,), (5,)])
+@pytest.mark.parametrize("wrapper", [wrappers.JSON, wrappers.CBOR])
+def test_a_session_whose_evidence_is_wrapped(client, wrapper, inner, indicator):
+    """As Veraison's own clients wrap it: the evidence's media type, its bytes, and that it is evidence."""
+    url, nonce = opened(client)
+    evidence = cmw(bound=claims(nonce=nonce))
+    body = {
+        JSON: encode_json(evidence),
+        CBOR: encode_cbor(evidence),
+        REQUEST: json.dumps(asked(evidence={"cmw": to_json(evidence)})).encode(),
+    }[inner]
+    wrapped = {
+        wrappers.JSON: json.dumps([inner, strictjson.base64url(body), *indicator]).encode(),
+        wrappers.CBOR: cbor2.dumps([inner, body, *indicator]),
+    }[wrapper]
+    complete = submit(client, url, wrapped, wrapper).json()
+    assert complete["evidence"]["type"] == wrapper
+    assert token_claims(client, complete["result"])["2cvm.verdict"] == "affirming"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, [], [JSON], [JSON, "e30", 4, 4], [JSON, "e30", 0], [JSON, "e30", 2], [JSON, "e30", True], [JSON, "e30", "4"],
+     [1, "e30"], [JSON, 1], [JSON, "!"], ["application/json", "e30"], [wrappers.JSON, "W10"], ["", ""]],
+)  # fmt: skip
+def test_wrappers_of_nothing_that_is_read_here(client, record):
+    """Neither another shape, nor another kind of message, nor a wrapper in a wrapper; and the session stays."""
+    url, _ = opened(client)
+    for wrapper, write in ((wrappers.JSON, json.dumps), (wrappers.CBOR, cbor2.dumps)):
+        body = write(record)
+        answer = submit(client, url, body if isinstance(body, bytes) else body.encode(), wrapper)
+        assert (answer.status_code, code_of(answer)) == (400, "MALFORMED_APPRAISAL_REQUEST")
+    assert client.get(url).json()["status"] == "waiting"
 
 
 def test_a_session_may_be_of_a_manifest(client):

@@ -32,6 +32,7 @@ from .requests import (
 )
 from .route import ServiceRoute, json_answer
 from .state.protocol import ChallengeSession, SessionState
+from .wrappers import WRAPPERS
 
 SESSION_TYPE: Final = "application/vnd.veraison.challenge-response-session+json"
 DISCOVERY_TYPE: Final = "application/vnd.veraison.discovery+json"
@@ -68,7 +69,7 @@ async def submit_evidence(request: Request) -> Response:
     """Judge the evidence that answers a challenge."""
     require_acceptable(request, SESSION_TYPE)
     desk, identifier = desk_of(request), _identifier(request)
-    media_type = media_type_of(request, EVIDENCE_TYPES)
+    media_type = media_type_of(request, (*EVIDENCE_TYPES, *WRAPPERS))
     body = await read_body(request, max_bytes=MAX_REQUEST_BYTES)
     asked = await desk.read(body, media_type=media_type)
     if asked.nonce is not None:

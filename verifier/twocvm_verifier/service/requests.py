@@ -18,6 +18,7 @@ from twocvm_verifier.manifest.parse import parse_manifest
 from twocvm_verifier.policy import Policy, policy_of_document
 
 from .evidence_forms import BARE, DOCUMENT, Presented, parse_evidence, parse_presented
+from .wrappers import WRAPPERS, parse_wrapped
 
 MEDIA_TYPE: Final = "application/vnd.2cvm.appraise+json"
 # A manifest and a policy of their greatest sizes, and the rest.
@@ -25,9 +26,7 @@ MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MIN_NONCE_BYTES: Final = 8
 MAX_NONCE_BYTES: Final = 64
 EVIDENCE_TYPES: Final = (*BARE, MEDIA_TYPE)
-_OPTIONAL: Final = frozenset(
-    {"manifest", "policy", "reference_values", "expected_report_data", "nonce", "audience"}
-)
+_OPTIONAL: Final = frozenset({"manifest", "policy", "reference_values", "expected_report_data", "nonce", "audience"})
 MAX_REFERENCE_VALUES: Final = 8
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _REPORT_DATA: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
@@ -77,11 +76,16 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
 
     Args:
         body: At most `MAX_REQUEST_BYTES`.
-        media_type: One of `EVIDENCE_TYPES`, or `application/json`, which is read as `MEDIA_TYPE`.
+        media_type: One of `EVIDENCE_TYPES` or `WRAPPERS`, or `application/json`, which is read as `MEDIA_TYPE`.
 
     Raises:
         MalformedError: The body is not what its media type says; so is a policy or a manifest in it.
     """
+    if media_type in WRAPPERS:
+        wrapped = parse_wrapped(body, media_type=media_type, max_bytes=MAX_REQUEST_BYTES)
+        if wrapped.media_type not in EVIDENCE_TYPES:
+            raise MalformedError(DOCUMENT, "cmw", "its type is none that is read here")
+        body, media_type = wrapped.body, wrapped.media_type
     if media_type in BARE:
         return AppraisalRequest(
             evidence=parse_evidence(body, media_type=media_type),
