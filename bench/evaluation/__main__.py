@@ -17,7 +17,7 @@ from typing import Final
 
 from . import classes, judge, load, machine, record
 from .build import BUILT, ROOT
-from .measure import measure
+from .measure import build, measure
 from .model import Plan
 from .runs import Measured, Run, Runs
 
@@ -72,7 +72,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _measured(names: tuple[str, ...], plan: Plan) -> Iterator[Measured]:
     for name in names:
-        for workload in classes.load(name).workloads(plan):
+        workloads = tuple(classes.load(name).workloads(plan))
+        build(workloads)
+        for workload in workloads:
             measured = measure(workload, plan)
             print(f"-- {measured.title}", flush=True)
             for verdict in judge.verdicts(measured):

@@ -5,14 +5,15 @@ The cache is keyed by the digest of sources, flags and compiler, so that nothing
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -128,13 +129,22 @@ def cached(parts: Sequence[bytes], suffix: str, make: Callable[[Path], object]) 
     """Return the file that `make` makes of these parts, made now or before."""
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     path = BUILT / "cache" / f"{key[:32]}{suffix}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            made = Path(scratch) / path.name
-            make(made)
-            made.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_suffix(".lock")):
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+                made = Path(scratch) / path.name
+                make(made)
+                made.replace(path)
     return path
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Have what several threads or processes want be made by one of them, while the others wait."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sha256(path: Path) -> str:
@@ -194,8 +204,3 @@ def _cpu_flags() -> set[str]:
     except OSError:
         return set()
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
-
-
-def processes() -> int:
-    """Return how many compilers may run at once."""
-    return len(os.sched_getaffinity(0))

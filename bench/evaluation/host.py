@@ -2,8 +2,8 @@
 
     python -m bench.evaluation.host native|engine FILE
 
-A line on standard input is a request: first `{"size": ..., "seed": ..., "times": [...]}`, which prepares and is
-answered with an empty object; then any number of empty objects, each of which does all steps once and is answered with
+A line on standard input is a request: first one of `process.Request` as JSON, which prepares and is answered with an
+empty object; then any number of empty objects, each of which does all steps once and is answered with
 their timings. The time is taken around the call, by clocks that the kernel has no part in.
 """
 
@@ -25,10 +25,16 @@ def main() -> None:
     kind, path = sys.argv[1:]
     prepare, work, value = (_native if kind == "native" else _engine)(Path(path))
     request = json.loads(sys.stdin.readline())
-    if not prepare(request["size"], request["seed"]):
-        raise MemoryError("the kernel has no memory for its data")
+
+    def prepared() -> None:
+        if not prepare(request["size"], request["seed"]):
+            raise MemoryError("the kernel has no memory for its data")
+
+    prepared()
     print("{}", flush=True)
     for _ in sys.stdin:
+        if request["fresh"]:
+            prepared()
         timings = [_timing(work, value, step, times) for step, times in enumerate(request["times"])]
         print(json.dumps(timings), flush=True)
 

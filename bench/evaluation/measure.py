@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 
 from . import load
 from .model import Candidate, MissingError, Offer, Opened, Plan, Timing, Workload
 from .runs import Column, Measured
+
+
+def build(workloads: Iterable[Workload]) -> None:
+    """Make what all of them need, on all cores; what cannot be made is told when it is opened."""
+
+    def attempt(offer: Offer) -> None:
+        with suppress(MissingError):
+            offer.build()
+
+    offers = [offer for workload in workloads for offer in workload.offers]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for _ in pool.map(attempt, offers):
+            pass
 
 
 def measure(workload: Workload, plan: Plan) -> Measured:

@@ -111,10 +111,17 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A configuration and how to open it; opening may raise `MissingError`."""
+    """A configuration and how to open it.
+
+    Attributes:
+        configuration: Which.
+        open: Opens it; may raise `MissingError`.
+        build: Makes beforehand what opening needs, several at once; may raise `MissingError`, as opening will again.
+    """
 
     configuration: Configuration
     open: Callable[[], Opened]
+    build: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,19 @@ from .model import Timing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a kernel is asked: the size of its data, their seed, and how often it does each step."""
+    """What a kernel is asked.
+
+    Attributes:
+        size: Of its data, in whatever it counts.
+        seed: Of its data.
+        times: How often it does each step.
+        fresh: Whether it prepares again before every sample, untimed.
+    """
 
     size: int
     seed: int = 1
     times: tuple[int, ...]
+    fresh: bool = False
 
     @property
     def text(self) -> str:
@@ -36,7 +44,7 @@ class Hosted:
         self._process = subprocess.Popen(
             command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        self._ask({"size": request.size, "seed": request.seed, "times": list(request.times)})
+        self._ask(asdict(request))
 
     def sample(self) -> tuple[Timing, ...]:
         """Do all steps once."""

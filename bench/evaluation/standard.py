@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ class Kernel:
         memory_bytes: What the runtime lets it have.
         rounds: In a whole run of the evaluation; 0 is as the plan has it.
         natives: The native configurations; none is all that suit it.
-        callee: What it calls, if it does.
+        callee: What it calls, if it does; it may raise `MissingError`.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Kernel:
     memory_bytes: int = 1 << 28
     rounds: int = 0
     natives: tuple[Native, ...] = ()
-    callee: Callee | None = None
+    callee: Callable[[], Callee] | None = None
 
 
 def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
@@ -93,8 +93,8 @@ def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
         title=it.title,
         steps=it.steps,
         offers=(
-            *(Offer(configuration=each.configuration, open=partial(_open_native, it, each)) for each in natives),
-            Offer(configuration=WASM, open=partial(_open_wasm, it)),
+            *(_native_offer(it, each) for each in natives),
+            Offer(configuration=WASM, open=partial(_open_wasm, it), build=partial(_compiled, it)),
         ),
         comparisons=tuple(comparison for number in range(len(it.steps)) for comparison in _comparisons(it, number)),
         tolerance=it.tolerance,
@@ -113,15 +113,16 @@ def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
 
 def native_library(it: Kernel, native: Native) -> Path:
     """Return the shared library, with what the kernel calls in it."""
-    return build.library(native, _sources(it), *([_callee_sources(it.callee)] if it.callee else []))
+    return build.library(native, _sources(it), *([_callee_sources(it.callee())] if it.callee else []))
 
 
 def called_component(it: Kernel) -> Path:
     """Return the component whose functions are called one by one."""
     if it.callee is None:
         return build.component(_sources(it, *_ENTRY), lifts=LIFTS)
-    caller = build.component(_sources(it, _REALLOC), calls=it.callee.calls, lifts=LIFTS, runs=False)
-    return with_callee(caller, callee_component(it.callee), calls=it.callee.calls, lifts=LIFTS)
+    callee = it.callee()
+    caller = build.component(_sources(it, _REALLOC), calls=callee.calls, lifts=LIFTS, runs=False)
+    return with_callee(caller, callee_component(callee), calls=callee.calls, lifts=LIFTS)
 
 
 def callee_component(it: Callee) -> Path:
@@ -131,12 +132,13 @@ def callee_component(it: Callee) -> Path:
 
 
 def _whole(it: Kernel) -> Whole:
-    calls = it.callee.calls if it.callee else ()
+    callee = it.callee() if it.callee else None
+    calls = callee.calls if callee else ()
     main = build.component(_sources(it, *_ENTRY), calls=calls, lifts=LIFTS)
     return Whole(
         native=native_library(it, build.BEST[1]),
         main=main,
-        callee=callee_component(it.callee) if it.callee else None,
+        callee=callee_component(callee) if callee else None,
         calls=calls,
     )
 
@@ -171,6 +173,15 @@ def _comparisons(it: Kernel, number: int) -> Iterator[Comparison]:
     )
     if it.floats:
         yield Comparison(name="wasm over fast-math native", step=step, of=(WASM.name,), over=FAST)
+
+
+def _native_offer(it: Kernel, native: Native) -> Offer:
+    build_it = partial(native_library, it, native)
+    return Offer(configuration=native.configuration, open=partial(_open_native, it, native), build=build_it)
+
+
+def _compiled(it: Kernel) -> Path:
+    return engine.compiled(called_component(it))
 
 
 def _open_native(it: Kernel, native: Native) -> Opened:

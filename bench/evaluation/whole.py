@@ -81,7 +81,7 @@ class Whole:
 def whole_offers(made: Callable[[], Whole], request: Request, *, memory_bytes: int) -> tuple[Offer, ...]:
     """Return the four configurations of a whole run; `made` may raise `MissingError`."""
     return (
-        Offer(configuration=NATIVE, open=lambda: _once("native", made().native, request)),
+        Offer(configuration=NATIVE, open=lambda: _once("native", made().native, request), build=made),
         Offer(configuration=BARE, open=lambda: _once("engine", engine.compiled(made().composite), request)),
         Offer(configuration=SAME, open=lambda: _once_as_in_a_worker(made(), request)),
         Offer(configuration=RUNTIME, open=lambda: _in_runtime(made(), request, memory_bytes)),

@@ -78,7 +78,7 @@ def _crossing(n: int, plan: Plan) -> Iterator[Workload]:
         ),
         bounds=(_MOST if n == BOUNDED_SIZE else 0, 0),
         paper=(_PAPER[n], ""),
-        callee=_MULTIPLIER,
+        callee=lambda: _MULTIPLIER,
         whole=Request(size=n, times=(times * 2, times * 2)) if n == BOUNDED_SIZE else None,
     )
     yield from kernel(it, plan)
