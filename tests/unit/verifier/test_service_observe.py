@@ -33,7 +33,7 @@ from twocvm_verifier.service.observe import Observed, seen
 from twocvm_verifier.service.settings import Audit, Logs, Settings, Tracing
 from twocvm_verifier.service.settings import Metrics as MetricsSettings
 from twocvm_verifier.service.tracing import Spans, open_spans
-from twocvm_verifier.service.watching import AuditLines, AuditTold, CountedFetcher, open_watch
+from twocvm_verifier.service.watching import AuditLines, AuditTold, CountedFetcher, Watch, open_watch
 
 MARK = "m4rk3d"
 APPRAISE = "/v1/appraise"
@@ -392,9 +392,14 @@ def test_a_verdict_that_cannot_be_recorded_is_not_told(lines, tmp_path):
     assert world.figure("verdicts_total", verdict="warning") == 0
 
 
+def watch_of(settings: Settings) -> Watch:
+    """Return what watches by these settings."""
+    return open_watch(settings, signer=lambda: KEY, clock=StandingClock(), random_bytes=bytes)
+
+
 def test_nothing_is_opened_that_is_not_set(lines):
     """Without settings there is a line for each request, and one that says that nothing is recorded."""
-    watch = open_watch(Settings(), signer=lambda: KEY, clock=StandingClock())
+    watch = watch_of(Settings())
     assert len(watch.watchers) == 1
     assert (watch.probes, watch.closing) == ({}, ())
     source = object()
@@ -410,7 +415,7 @@ def test_everything_is_opened_that_is_set(lines, tmp_path):
         metrics=MetricsSettings(listen="127.0.0.1:0"),
         tracing=Tracing(endpoint="http://127.0.0.1:9/v1/traces"),
     )
-    watch = open_watch(settings, signer=lambda: KEY, clock=StandingClock())
+    watch = watch_of(settings)
     assert [type(watcher) for watcher in watch.watchers] == [Metrics, Spans]
     watch.probes["audit"]()
     assert isinstance(watch.around(object()), CountedFetcher)
@@ -422,7 +427,7 @@ def test_everything_is_opened_that_is_set(lines, tmp_path):
 def test_a_log_that_is_nearly_full_is_not_ready(lines, tmp_path, monkeypatch):
     """Who asks whether the service is ready hears of the disk before a verdict is lost."""
     settings = Settings(audit=Audit(folder=tmp_path / "audit"))
-    watch = open_watch(settings, signer=lambda: KEY, clock=StandingClock())
+    watch = watch_of(settings)
     monkeypatch.setattr("twocvm_verifier.service.audit.writer.MIN_FREE_BYTES", 1 << 62)
     world = World(lines, probes=watch.probes)
     assert world.client.get("/readyz").json()["parts"] == {"audit": "AUDIT_UNAVAILABLE"}
@@ -434,7 +439,12 @@ def test_a_folder_that_cannot_be_written_ends_the_start(tmp_path, place):
     """Better no service than one that cannot keep its word."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MalformedError) as caught:
-        open_watch(Settings(audit=Audit(folder=tmp_path / place)), signer=lambda: KEY, clock=StandingClock())
+        open_watch(
+            Settings(audit=Audit(folder=tmp_path / place)),
+            signer=lambda: KEY,
+            clock=StandingClock(),
+            random_bytes=bytes,
+        )
     assert caught.value.code == "MALFORMED_SETTINGS"
 
 

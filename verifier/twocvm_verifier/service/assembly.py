@@ -56,7 +56,7 @@ def application(settings: Settings, *, issuer: str) -> ASGIApp:
     """
     clock = SystemClock()
     keys = open_keys(settings.tokens)
-    watch = open_watch(settings, signer=lambda: keys.current, clock=clock)
+    watch = open_watch(settings, signer=lambda: keys.current, clock=clock, random_bytes=secrets.token_bytes)
     app: ASGIApp = create_app(parts_of(settings, issuer=issuer, keys=keys, watch=watch, clock=clock))
     rate = Rate(per_second=settings.limits.requests_per_second, burst=settings.limits.burst, clock=clock)
     app = Guard(app, rate=rate, concurrent=settings.limits.concurrent)

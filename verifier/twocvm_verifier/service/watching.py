@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,7 @@ from .problems import ServiceError
 from .tokens import Signer
 
 if TYPE_CHECKING:
-    from .settings import Audit, Settings
+    from .settings import Settings
 
 _LOG_NAME_BYTES: Final = 32
 
@@ -50,13 +49,16 @@ class Watch:
     closing: tuple[Callable[[], None], ...]
 
 
-def open_watch(settings: Settings, *, signer: Callable[[], Signer], clock: Clock) -> Watch:
+def open_watch(
+    settings: Settings, *, signer: Callable[[], Signer], clock: Clock, random_bytes: Callable[[int], bytes]
+) -> Watch:
     """Return what watches this process.
 
     Args:
         settings: What the owner set.
         signer: Returns the key that signs tokens now.
         clock: Says what time it is.
+        random_bytes: Gives as many random bytes as it is asked for.
 
     Raises:
         TwoCvmError: The audit log cannot be written, or an extra is missing.
@@ -77,7 +79,18 @@ def open_watch(settings: Settings, *, signer: Callable[[], Signer], clock: Clock
         event("audit-off", level=logging.WARNING, hint="verdicts are told and not recorded: audit.folder")
     else:
         told = AuditTold((AuditLines(), *figures))
-        log = _open_log(settings.audit, settings.audit.folder, signer=signer, clock=clock, told=told)
+        with _settings_name(settings.audit.folder):
+            log = AuditLog(
+                AuditFolder(
+                    settings.audit.folder,
+                    log=random_bytes(_LOG_NAME_BYTES),
+                    max_file_bytes=settings.audit.file_bytes,
+                ),
+                signer=signer,
+                pace=Pace(records=settings.audit.checkpoint_records, seconds=settings.audit.checkpoint_seconds),
+                clock=clock,
+                events=told,
+            )
         ledger = AuditLedger(log)
         probes["audit"] = lambda: _require_ready(log)
         closing.insert(0, log.close)
@@ -88,16 +101,13 @@ def open_watch(settings: Settings, *, signer: Callable[[], Signer], clock: Clock
     return Watch(watchers=tuple(watchers), ledger=ledger, probes=probes, around=around, closing=tuple(closing))
 
 
-def _open_log(
-    settings: Audit, folder: Path, *, signer: Callable[[], Signer], clock: Clock, told: AuditEvents
-) -> AuditLog:
+@contextmanager
+def _settings_name(folder: Path) -> Iterator[None]:
+    """Say of a folder that cannot be written which setting names it."""
     try:
-        place = AuditFolder(folder, log=secrets.token_bytes(_LOG_NAME_BYTES), max_file_bytes=settings.file_bytes)
-        pace = Pace(records=settings.checkpoint_records, seconds=settings.checkpoint_seconds)
-        return AuditLog(place, signer=signer, pace=pace, clock=clock, events=told)
+        yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise MalformedError("settings", "audit.folder", f"{str(folder)!r}: {reason}") from error
+        raise MalformedError("settings", "audit.folder", f"{str(folder)!r}: {error.strerror}") from error
 
 
 def _require_ready(log: AuditLog) -> None:
