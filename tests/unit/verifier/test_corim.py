@@ -178,6 +178,7 @@ def test_versions_of_the_firmware():
         (corim(tags=[CBORTag(506, comid(_4={0: [triple({641: digest()})], 3: []}))]), "kind 3"),
         (corim(triple({641: digest()}, group="lab")), "an environment has a member 2"),
         (corim(triple({641: digest()}, instance=CBORTag(560, b"x" * 40))), "no CHIP_ID"),
+        (corim(triple({5: {15: 0}}, instance=CBORTag(560, MEASUREMENT))), "no CHIP_ID"),
         (corim([triple({641: digest()})[0], [{0: 641, 1: digest(), 2: []}]]), "a member 2"),
         (corim([triple({})[0], [{0: 641, 1: digest()}, {1: {3: {3: False}}}]]), "no key"),
         (corim([triple({})[0], [{0: 641, 1: digest()}, {0: "641", 1: digest()}]]), "key is no number"),
