@@ -415,7 +415,7 @@ def test_a_query_of_another_form(client):
 
 def test_other_routes_and_methods_are_problems(client):
     """What is not there is a problem too, and a wrong method names the right one."""
-    assert (client.get("/docs").status_code, code_of(client.get("/openapi.json"))) == (404, "SERVICE_ROUTE")
+    assert (client.get("/docs").status_code, code_of(client.get("/redoc"))) == (404, "SERVICE_ROUTE")
     answer = client.get(APPRAISE)
     assert (answer.status_code, code_of(answer), answer.headers["allow"]) == (405, "SERVICE_METHOD", "POST")
 

@@ -25,7 +25,7 @@ from twocvm_verifier.strictjson import Json
 from .appraisals import Outcome, Purpose
 from .front import front_document
 from .parts import Desk, desk_of
-from .route import ServiceRoute
+from .route import ServiceRoute, json_answer
 from .state.reports import unknown
 
 HTML: Final = "text/html; charset=utf-8"
@@ -82,6 +82,14 @@ async def report(request: Request) -> Response:
     answer = _page(await desk.ask_state(lambda _: _shown(desk, desk.parts.reports.find(name))))
     answer.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return answer
+
+
+@routes.get("/openapi.json")
+async def openapi(request: Request) -> Response:  # noqa: ARG001 - it is the same for everybody
+    """Describe every route."""
+    from .openapi import openapi_document
+
+    return json_answer(openapi_document())
 
 
 def _packed(outcome: Outcome, desk: Desk, *, until: datetime) -> bytes:

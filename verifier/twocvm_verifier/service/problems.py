@@ -16,6 +16,7 @@ from twocvm_verifier.codes import CODES, service
 from twocvm_verifier.errors import CollateralError, FetchError, MalformedError, TwoCvmError, UnsupportedError
 from twocvm_verifier.strictjson import Json
 
+from .headers import EVERY
 from .observe import seen
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -68,7 +69,7 @@ def _answer(code: str, status: int, *, retry_after_seconds: int = 0) -> Response
         "detail": CODES[code].meaning,
     }
     seen().code = code
-    headers = {"Cache-Control": "no-store"}
+    headers = dict(EVERY)
     if retry_after_seconds:
         headers["Retry-After"] = str(retry_after_seconds)
     return Response(strictjson.canonical(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)

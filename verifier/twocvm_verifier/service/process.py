@@ -15,10 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from twocvm_verifier.errors import MalformedError
+
 from .clients import Network, client_of, is_named
+from .evidence_forms import DOCUMENT
 from .problems import ServiceError, problem
 from .settings import Limits
 
@@ -177,6 +181,18 @@ class Connection(H11Protocol):
         super().handle_events()
         if self.cycle is not before:
             self._wait(self.doorkeeper.limits.request_seconds)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it may quote what was sent
+        """Answer what is no HTTP, as everything is answered that is malformed."""
+        answer = problem(MalformedError(DOCUMENT, "", "request: is no HTTP"))
+        answer.headers["Connection"] = "close"
+        for event in (
+            h11.Response(status_code=400, headers=answer.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(answer.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, whatever is still to come of this one."""
