@@ -224,6 +224,7 @@ def test_tls_that_cannot_be_spoken_starts_nothing(tmp_path, break_it, code, said
     (chain, key), (other, _) = authority(tmp_path, "service"), authority(tmp_path, "other")
     listen = Listen.model_construct(certificate=chain, key=key, client_ca=other)
     assert isinstance(tls_of(listen), ssl.SSLContext)
+    assert isinstance(tls_of(listen.model_copy(update={"client_ca": None})), ssl.SSLContext)
     break_it(chain, key, other)
     with pytest.raises(TwoCvmError, match=said) as refused:
         tls_of(listen)

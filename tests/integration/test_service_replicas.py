@@ -162,6 +162,15 @@ def test_workers_of_one_service(platform, common):
             ) == {200}
 
 
+def test_a_worker_that_does_not_end_is_killed(common):
+    """The service ends when it is told to, whatever became of one of its processes."""
+    settings = common[0] | {"STATE_STORE": "sealed", "STATE_SEAL_KEY": common[1], "LIMITS_SHUTDOWN_SECONDS": 0.1}
+    with serving("--workers", "2", settings=settings) as service:
+        stuck = service.workers()[0]
+        os.kill(stuck, signal.SIGSTOP)
+    assert not is_running(stuck)
+
+
 def test_workers_end_with_who_watches_them(common):
     """Nobody is left to answer when the process that started them was killed."""
     settings = common[0] | {"STATE_STORE": "sealed", "STATE_SEAL_KEY": common[1]}

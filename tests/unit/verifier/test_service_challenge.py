@@ -34,6 +34,7 @@ from twocvm_verifier.service import wrappers
 from twocvm_verifier.service.problems import ServiceError
 from twocvm_verifier.service.state.memory import MemoryAnswers
 from twocvm_verifier.service.state.protocol import SessionState
+from twocvm_verifier.service.state.sealed import SealedOnly
 
 NEW = "/challenge-response/v1/newSession"
 SESSION = "application/vnd.veraison.challenge-response-session+json"
@@ -296,6 +297,19 @@ def test_a_session_of_another_process_is_unknown():
     with pytest.raises(ServiceError) as unknown:
         there.begin(here.open(b"n" * 32).identifier)
     assert unknown.value.code == "SESSION_UNKNOWN"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_session_that_ends_between_two_questions(kept):
+    """It is not over when it is opened, and is when it is taken: nobody takes it."""
+    clock = StandingClock(at=AT)
+    answers = in_memory(clock) if kept else SealedOnly(key=bytes(32), clock=clock)
+    until = AT + timedelta(seconds=1)
+    answers.take(b"a" * 16, expires_at=until, epoch=bytes(32))
+    clock.at = until
+    with pytest.raises(ServiceError) as over:
+        answers.take(b"b" * 16, expires_at=until, epoch=bytes(32))
+    assert over.value.code == "SESSION_UNKNOWN"
 
 
 def test_a_stranger_who_asks_for_sessions_fills_nothing():

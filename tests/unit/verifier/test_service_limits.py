@@ -6,14 +6,22 @@ import asyncio
 import dataclasses
 
 import pytest
+import uvicorn
 from starlette.responses import Response
 from tests.support.verifier_service import service
+from uvicorn.server import ServerState
 
+from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.service import assembly
 from twocvm_verifier.service.clients import Forwarded, client_of, is_named, parse_networks
 from twocvm_verifier.service.limits import Guard, Rate
 from twocvm_verifier.service.problems import ServiceError
+from twocvm_verifier.service.process import Connection, Doorkeeper
 from twocvm_verifier.service.secretfiles import read_password, read_seal_key, read_secret
+from twocvm_verifier.service.settings import CollateralPlaces, Limits, Settings
+from twocvm_verifier.service.state.sealed import SealedOnly
+from twocvm_verifier.service.tokens import KeyRing, new_key
 
 
 @dataclasses.dataclass
@@ -218,3 +226,58 @@ def test_secrets_are_read_where_nobody_else_can(tmp_path):
             read(file)
         assert malformed.value.code == "MALFORMED_SECRET"
         assert "words" not in str(malformed.value)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_folder_of_collateral_that_cannot_be_read_is_told(tmp_path, made):
+    """One that is not there yet is made when it is wanted; a file in its place is of no use."""
+    place = tmp_path / "store"
+    clock = SystemClock()
+    settings = Settings(collateral=CollateralPlaces.model_construct(store=place, offline=True))
+    probes = assembly._probes(
+        collateral=assembly._collateral(settings.collateral, around=lambda fetcher: fetcher),
+        keys=KeyRing(current=new_key(), following=None),
+        answers=SealedOnly(key=bytes(32), clock=clock),
+    )
+    if made:
+        place.mkdir()
+    for probe in probes.values():
+        probe()
+    if made:
+        place.rmdir()
+    place.touch(mode=0o600)
+    with pytest.raises(ServiceError) as unreadable:
+        probes["collateral"]()
+    assert unreadable.value.code == "STORE_UNREADABLE"
+
+
+def test_a_connection_that_was_sent_away_is_not_listened_to():
+    """What still comes from it asks nothing and counts nothing."""
+
+    class Wire(asyncio.Transport):
+        written = b""
+        closed = False
+
+        def write(self, data):
+            self.written += bytes(data)
+
+        def close(self):
+            self.closed = True
+
+        def is_closing(self):
+            return self.closed
+
+    async def run():
+        doorkeeper = Doorkeeper(Limits.model_construct(**dict(Limits()) | {"connections": 0}), proxies=())
+        protocol = type("Here", (Connection,), {"doorkeeper": doorkeeper})
+        config, wire = uvicorn.Config(mirror, log_config=None), Wire()
+        connection = protocol(config, ServerState(), {})
+        connection.connection_made(wire)
+        connection.data_received(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.connection_lost(None)
+        return wire
+
+    wire = asyncio.run(run())
+    assert wire.closed
+    assert wire.written.startswith(b"HTTP/1.1 503 ")
+    assert wire.written.count(b"HTTP/1.1 ") == 1

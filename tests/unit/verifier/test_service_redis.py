@@ -15,7 +15,9 @@ from tests.support.redis_server import RedisServer, redis_server
 
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import TwoCvmError
+from twocvm_verifier.service import assembly
 from twocvm_verifier.service.problems import ServiceError
+from twocvm_verifier.service.settings import State
 from twocvm_verifier.service.state.protocol import SessionState, Told
 from twocvm_verifier.service.state.redis import PAUSE_SECONDS, RedisAnswers, RedisPlace, connect
 from twocvm_verifier.service.state.sealed import Sessions
@@ -222,6 +224,17 @@ def test_a_server_with_a_password(tmp_path):
         assert replica(server, client=connect(right)).open(NONCE).state is SessionState.WAITING
         for wrong in (replace(right, password="other"), replace(right, user="", password="")):
             assert code_of(replica(server, client=connect(wrong)).open, NONCE) == "STATE_UNREACHABLE"
+
+
+def test_the_services_settings_open_a_server_with_a_password(tmp_path):
+    """The user is a setting and the password a file."""
+    users = ("--user", "verifier", "on", ">s3cret", "~{2cvm}:*", "+@all", "--user", "default", "off")
+    password = tmp_path / "password"
+    password.write_text("s3cret\n")
+    password.chmod(0o600)
+    with redis_server(tmp_path, "--save", "", *users) as server:
+        state = State.model_construct(redis=server.url, redis_user="verifier", redis_password=password)
+        assert replica(server, client=assembly._redis(state)).open(NONCE).state is SessionState.WAITING
 
 
 def test_a_server_behind_tls_has_to_show_whom_it_is(redis, tmp_path):

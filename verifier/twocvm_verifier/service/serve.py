@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -151,12 +152,14 @@ def _listening(address: Address, *, workers: int) -> list[socket.socket]:
     """Return one listener a worker, all at one port."""
     listeners: list[socket.socket] = []
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        for _ in range(workers):
-            port = listeners[0].getsockname()[1] if listeners else address.port
-            listeners.append(socket.create_server((address.host, port), family=family, reuse_port=workers > 1))
-    except OSError as error:
-        for listener in listeners:
-            listener.close()
-        raise unusable(address.host, error, option="--listen") from error
+    with ExitStack() as opened:
+        try:
+            for _ in range(workers):
+                port = listeners[0].getsockname()[1] if listeners else address.port
+                listener = socket.create_server((address.host, port), family=family, reuse_port=workers > 1)
+                listeners.append(opened.enter_context(listener))
+        except OSError as error:
+            raise unusable(address.host, error, option="--listen") from error
+        # From here on they are the caller's.
+        opened.pop_all()
     return listeners

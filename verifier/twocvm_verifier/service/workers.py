@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final, cast
 
 import typer
 
@@ -30,7 +30,7 @@ from .settings import Settings
 READY: Final = b"ready\n"
 RESTART_SECONDS: Final = 1.0
 # What a worker may take to stop beyond the time for what is under way.
-_STOP_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 3.0
 _WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _MAX_TASK_BYTES: Final = 1 << 20
 
@@ -76,7 +76,7 @@ def watch(settings: Settings, listeners: Sequence[socket.socket], *, issuer: str
     workers = [_start(task) for task in tasks]
     try:
         for worker in workers:
-            if worker.stdout is None or worker.stdout.readline() != READY:
+            if cast("IO[bytes]", worker.stdout).readline() != READY:
                 return worker.wait() or 1
         sys.stdout.write(announcement)
         sys.stdout.flush()
@@ -95,10 +95,10 @@ def _start(task: Task) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         pass_fds=(task.listener,),
     )
-    if worker.stdin is not None:
-        worker.stdin.write(task.encode())
-        # It stays open: its end is what tells a worker that nobody watches any more.
-        worker.stdin.flush()
+    # It stays open: its end is what tells a worker that nobody watches any more.
+    told = cast("IO[bytes]", worker.stdin)
+    told.write(task.encode())
+    told.flush()
     return worker
 
 
@@ -127,8 +127,7 @@ def _stop(workers: Sequence[subprocess.Popen[bytes]], *, seconds: float) -> None
 
 def _close(worker: subprocess.Popen[bytes]) -> None:
     for pipe in (worker.stdin, worker.stdout):
-        if pipe is not None:
-            pipe.close()
+        cast("IO[bytes]", pipe).close()
 
 
 def work_at(listener: socket.socket, settings: Settings, *, issuer: str, ready: Callable[[], None]) -> None:

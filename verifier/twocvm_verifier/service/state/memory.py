@@ -87,7 +87,8 @@ class MemoryAnswers:
             if noted is None or noted.told is None:
                 return
             self._noted[name] = replace(noted, told=told)
-            self._results[name] = None
+            if told.result:
+                self._results[name] = None
             if len(self._results) > self._max_results:
                 self._drop_result(next(iter(self._results)))
 
@@ -120,9 +121,7 @@ class MemoryAnswers:
 
     def _drop_result(self, name: bytes) -> None:
         del self._results[name]
-        noted = self._noted[name]
-        if noted.told is not None:
-            self._noted[name] = replace(noted, told=replace(noted.told, result=""))
+        self._noted[name] = replace(self._noted[name], told=Told(state=SessionState.COMPLETE))
 
 
 def _unknown() -> ServiceError:
