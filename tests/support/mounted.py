@@ -17,6 +17,7 @@ import os
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -195,9 +196,11 @@ class FileSystem:
             try:
                 request = os.read(self._descriptor, _BUFFER_BYTES)
             except OSError as error:
-                if error.errno in (errno.EINTR, errno.ENOENT):
-                    continue
-                return
+                if error.errno == errno.EPERM:
+                    time.sleep(0.005)  # Nobody has mounted it yet.
+                elif error.errno not in (errno.EINTR, errno.ENOENT):
+                    return
+                continue
             length, operation, unique, node, *_ = _HEADER.unpack_from(request)
             if operation in _SILENT:
                 continue
