@@ -15,17 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from . import classes, judge, load, machine, record
+from . import classes, judge, load, machine, record, table
 from .build import BUILT, ROOT
 from .measure import build, measure
 from .model import Plan
+from .report.page import page
 from .runs import Measured, Run, Runs
 
 LABELS: Final = ("plain", "snp")
+README: Final = ROOT / "README.md"
 
 
 def main() -> int:
-    """Do what the command line says; 1 where a result differs, a loop was removed or a clock went back."""
+    """Do what the command line says; 1 where a result differs, 2 where it cannot be done."""
     arguments = _arguments()
     if arguments.command == "run":
         return _run(arguments)
@@ -35,7 +37,8 @@ def main() -> int:
         return 2
     if arguments.command == "report":
         _report(runs, arguments.out)
-    return 0
+        return 0
+    return _table(runs, README if arguments.readme else None)
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,6 +50,8 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--label", choices=LABELS, default="plain", help="which columns are filled")
     run.add_argument("--only", nargs="+", choices=classes.NAMES, default=classes.NAMES, help="these classes")
     commands.add_parser("report", help="make the report again of what was measured")
+    table_command = commands.add_parser("table", help="the main table, in Markdown")
+    table_command.add_argument("--readme", action="store_true", help="put it into README.md")
     return parser.parse_args()
 
 
@@ -67,6 +72,29 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     record.write(run, arguments.out / f"{arguments.label}.json")
     _report(_read(arguments.out), arguments.out)
+    return _ending(run)
+
+
+def _ending(run: Run) -> int:
+    """Say how many ratios are told; 1 where something computed another result."""
+    judged = [verdict for each in run.workloads for verdict in judge.verdicts(each)]
+    print(f"{sum(verdict.figure is not None for verdict in judged)} of {len(judged)} ratios are told")
+    wrong = {why for each in run.workloads for index in range(len(each.steps)) for why in judge.differing(each, index)}
+    for why in sorted(wrong):
+        print(why, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _table(runs: Runs, readme: Path | None) -> int:
+    try:
+        made = table.markdown(runs)
+        if readme is None:
+            print(made, end="")
+        else:
+            table.into(readme, made)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 
@@ -84,7 +112,13 @@ def _measured(names: tuple[str, ...], plan: Plan) -> Iterator[Measured]:
 
 
 def _report(runs: Runs, out: Path) -> None:
-    print(f"{out / 'report.html'} of {len(runs.each)} runs")
+    path = out / "report.html"
+    path.write_text(page(runs, (classes.load(name).chapter(runs) for name in classes.NAMES if _has(runs, name))))
+    print(path)
+
+
+def _has(runs: Runs, name: str) -> bool:
+    return any(run.of_class(name) for run in runs.each)
 
 
 def _read(out: Path) -> Runs:

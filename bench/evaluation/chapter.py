@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .judge import Verdict, column_summary, verdicts
+from .judge import Verdict, column_summary, merged, verdict, verdicts
+from .model import Comparison
 from .runs import Measured, Run, Runs
 
 NOT_MEASURED: Final = "not measured"
@@ -106,42 +107,57 @@ def seconds_table(run: Run, class_name: str, caption: str) -> Table:
     return Table(caption=caption, head=head, rows=tuple(_seconds_rows(run, class_name)))
 
 
-def ratio_cell(verdict: Verdict) -> Cell:
+def ratio_cell(judged: Verdict) -> Cell:
     """Return a ratio with its error, its median and minimum; or the reasons why there is none."""
-    figure = verdict.figure
+    figure = judged.figure
     if figure is None:
-        return Cell(text="no ratio", note="; ".join(verdict.reasons))
+        return Cell(text="no ratio", note="; ".join(judged.reasons))
     mean = f"mean {figure.mean:.3f} ± {figure.deviation:.3f}"
     return Cell(
         text=f"{figure.median:.2f}",
-        note=f"{mean}, min {figure.least:.3f}: {verdict.of} over {verdict.over}",
-        holds=verdict.holds,
+        note=f"{mean}, min {figure.least:.3f}: {judged.of} over {judged.over}",
+        holds=judged.holds,
     )
 
 
 def _ratio_rows(runs: Runs, class_name: str) -> Iterator[tuple[Cell, ...]]:
     first = runs.each[0]
     for measured in first.of_class(class_name):
-        for verdict in verdicts(measured):
-            title = f"{measured.title}: {verdict.comparison.step}" if len(measured.steps) > 1 else measured.title
-            at_most = verdict.comparison.at_most
+        for each in measured.comparisons:
+            title = f"{measured.title}: {each.step}" if len(measured.steps) > 1 else measured.title
             yield (
                 Cell(text=title),
-                Cell(text=verdict.comparison.name),
-                _ratio_of(runs.plain, measured.name, verdict),
-                _ratio_of(runs.snp, measured.name, verdict),
-                Cell(text=f"{at_most:g}" if at_most else ""),
-                Cell(text=verdict.comparison.paper),
+                Cell(text=each.name),
+                *(told_cell(told(run, measured.name, each.name, each.step)) for run in (runs.plain, runs.snp)),
+                Cell(text=f"{each.at_most:g}" if each.at_most else ""),
+                Cell(text=each.paper),
             )
 
 
-def _ratio_of(run: Run | None, name: str, like: Verdict) -> Cell:
+def told(run: Run | None, name: str, comparison: str, step: str) -> Verdict | None:
+    """Return what was judged of one comparison of one workload, if the run has it."""
     measured = run.workload(name) if run else None
-    if measured is None:
-        return Cell(text=NOT_MEASURED)
-    wanted = (like.comparison.name, like.comparison.step)
-    found = (each for each in verdicts(measured) if (each.comparison.name, each.comparison.step) == wanted)
-    return next((ratio_cell(each) for each in found), Cell(text=NOT_MEASURED))
+    wanted = (comparison, step)
+    found = verdicts(measured) if measured else ()
+    return next((each for each in found if (each.comparison.name, each.comparison.step) == wanted), None)
+
+
+def told_cell(judged: Verdict | None) -> Cell:
+    """Return the cell of what was judged, if it was."""
+    return ratio_cell(judged) if judged else Cell(text="")
+
+
+def across_cell(runs: Runs, name: str, step: str, *, of: tuple[str, ...], over: tuple[str, ...]) -> Cell:
+    """Return the ratio of configurations inside SEV-SNP over configurations outside, of one workload's step."""
+    if runs.plain is None or runs.snp is None:
+        return Cell(text="", note="it takes a run in an SEV-SNP guest, and one outside on the same processor")
+    inside, outside = runs.snp.workload(name), runs.plain.workload(name)
+    if inside is None or outside is None:
+        return Cell(text="")
+    if runs.plain.machine["cpu"] != runs.snp.machine["cpu"]:
+        return Cell(text="no ratio", note="the two runs are of two processors")
+    comparison = Comparison(name="", step=step, of=tuple(f"snp-{each}" for each in of), over=over)
+    return ratio_cell(verdict(merged(outside=outside, inside=inside), comparison))
 
 
 def _seconds_rows(run: Run, class_name: str) -> Iterator[tuple[Cell, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .model import Comparison, Configuration, Step, Timing
@@ -62,12 +62,23 @@ def verdict(measured: Measured, comparison: Comparison) -> Verdict:
     reasons += differing(measured, index)
     reasons += _under_load(measured, columns, index)
     for column in columns:
-        reasons += (f"{column.configuration.title}: {why}" for why in _unsound(column, step, index))
+        reasons += (f"{column.configuration.title}: {why}" for why in unsound(column, step, index))
     if reasons:
         return Verdict(comparison=comparison, figure=None, reasons=tuple(dict.fromkeys(reasons)))
     above, of = _fastest(measured, comparison.of, index)
     below, over = _fastest(measured, comparison.over, index)
     return Verdict(comparison=comparison, figure=ratio(above, below), reasons=(), of=of.name, over=over.name)
+
+
+def merged(*, outside: Measured, inside: Measured) -> Measured:
+    """Return one workload of two runs, where the columns from inside SEV-SNP are named `snp-...`."""
+    columns = [replace(each, configuration=_inside(each.configuration)) for each in inside.columns]
+    others = max(outside.others, inside.others)
+    return replace(outside, columns=(*outside.columns, *columns), comparisons=(), others=others)
+
+
+def _inside(configuration: Configuration) -> Configuration:
+    return replace(configuration, name=f"snp-{configuration.name}", title=f"{configuration.title} in SEV-SNP")
 
 
 def column_summary(measured: Measured, column: Column, index: int) -> Summary:
@@ -106,6 +117,7 @@ def _missing(measured: Measured, comparison: Comparison) -> Iterator[str]:
 def _under_load(measured: Measured, columns: Iterable[Column], index: int) -> Iterator[str]:
     if measured.others > MOST_OTHERS:
         yield f"the machine was under load: {measured.others:.2f} cores were busy with something else"
+        return
     for column in columns:
         calm = sum(_had_its_core(each[index], busy=measured.busy) for each in column.samples)
         if calm * 2 <= len(column.samples):
@@ -113,6 +125,11 @@ def _under_load(measured: Measured, columns: Iterable[Column], index: int) -> It
                 f"{column.configuration.title}: the machine was under load: it had its core in only {calm} of "
                 f"{len(column.samples)} samples"
             )
+
+
+def unsound(column: Column, step: Step, index: int) -> tuple[str, ...]:
+    """Say what is wrong with what the clocks said of a configuration."""
+    return tuple(_unsound(column, step, index))
 
 
 def _unsound(column: Column, step: Step, index: int) -> Iterator[str]:

@@ -57,7 +57,8 @@ def caches() -> Mapping[str, int]:
 
 def tools() -> Mapping[str, str]:
     """Return the version of each tool that makes or runs something here; `missing` where it is."""
-    found = {name: _first_line([name, "--version"]) for name in ("gcc", "clang", "hyperfine", "go")}
+    found = {name: _first_line([name, "--version"]) for name in ("gcc", "hyperfine", "go")}
+    found["clang"] = _first_line([sys.executable, "-m", "ziglang", "cc", "--version"])
     found["python"] = f"{platform.python_implementation()} {platform.python_version()}"
     for package in _PACKAGES:
         try:
@@ -93,8 +94,3 @@ def _text(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
-
-
-def python() -> str:
-    """Return the interpreter that everything here is started with."""
-    return sys.executable

@@ -26,6 +26,9 @@ WASM: Final = Configuration(name="wasm", title="bare wasmtime", flags="-O3 -msim
 STRICT: Final = tuple(each.configuration.name for each in (*build.PAPER, *build.BEST))
 PAPER: Final = tuple(each.configuration.name for each in build.PAPER)
 FAST: Final = tuple(each.configuration.name for each in build.FAST)
+OVER_BEST: Final = "wasm over the best strict native"
+OVER_PAPERS: Final = "wasm over native as the paper's"
+OVER_FAST: Final = "wasm over fast-math native"
 _ENTRY: Final = (build.KERNELS / "entry.c", build.WASM_SDK / "ports.c", build.WASM_SDK / "writer.c")
 _REALLOC: Final = build.KERNELS / "realloc.c"
 
@@ -158,21 +161,21 @@ def _with_includes(sources: Sources) -> Sources:
 def _comparisons(it: Kernel, number: int) -> Iterator[Comparison]:
     step = it.steps[number].name
     yield Comparison(
-        name="wasm over the best strict native",
+        name=OVER_BEST,
         step=step,
         of=(WASM.name,),
         over=STRICT,
         at_most=it.bounds[number] if it.bounds else 0.0,
     )
     yield Comparison(
-        name="wasm over native as the paper's",
+        name=OVER_PAPERS,
         step=step,
         of=(WASM.name,),
         over=PAPER,
         paper=it.paper[number] if it.paper else "",
     )
     if it.floats:
-        yield Comparison(name="wasm over fast-math native", step=step, of=(WASM.name,), over=FAST)
+        yield Comparison(name=OVER_FAST, step=step, of=(WASM.name,), over=FAST)
 
 
 def _native_offer(it: Kernel, native: Native) -> Offer:

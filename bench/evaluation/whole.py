@@ -38,17 +38,20 @@ SAME: Final = Configuration(
 RUNTIME: Final = Configuration(name="runtime", title="whole runtime", flags="the runtime's settings")
 FILES_IMPORTS: Final = ("wasi:filesystem/preopens@0.2.0", "wasi:filesystem/types@0.2.0")
 EXPORTS: Final = ("prepare", "value", RUN, "work")
+OVER_BARE: Final = "the whole runtime over the bare engine, set up alike"
+SETTINGS: Final = "the engine set up as in a worker, over as it comes"
+OVER_NATIVE: Final = "the whole runtime over native"
 RUNTIME_OVER_BARE: Final = 1.03
 WHOLE_COMPARISONS: Final = (
     Comparison(
-        name="the whole runtime over the bare engine",
+        name=OVER_BARE,
         step="run",
         of=("runtime",),
         over=("bare-same",),
         at_most=RUNTIME_OVER_BARE,
     ),
-    Comparison(name="the engine's settings in a worker", step="run", of=("bare-same",), over=("bare",)),
-    Comparison(name="the whole runtime over native", step="run", of=("runtime",), over=("native",)),
+    Comparison(name=SETTINGS, step="run", of=("bare-same",), over=("bare",)),
+    Comparison(name=OVER_NATIVE, step="run", of=("runtime",), over=("native",)),
 )
 _ONCE: Final = Path(__file__).with_name("once.py")
 _WALL_SECONDS: Final = 600

@@ -12,6 +12,10 @@ from bench.evaluation.standard import Callee, Kernel, kernel
 
 from twocvm_guest.authoring.wrap import Call
 
+from .report import chapter
+
+__all__ = ["TITLE", "chapter", "workloads"]
+
 TITLE: Final = "Arithmetic"
 SIZES: Final = (32, 64, 128, 256, 512, 1024)
 BOUNDED_SIZE: Final = 512

@@ -32,9 +32,8 @@ static double pass(void) {
     double sums[LANES] = {0};
     for (size_t i = 0; i < rows; i += LANES) {
         for (size_t lane = 0; lane < LANES; lane++) {
-            bool taken = day[i + lane] - FIRST_DAY <= LAST_DAY - FIRST_DAY;
-            double amount = price[i + lane] * discount[i + lane];
-            sums[lane] += taken ? amount : 0;
+            double taken = day[i + lane] - FIRST_DAY <= LAST_DAY - FIRST_DAY;
+            sums[lane] += price[i + lane] * discount[i + lane] * taken;
         }
     }
     double sum = 0;

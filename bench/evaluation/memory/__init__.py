@@ -15,6 +15,9 @@ from bench.evaluation.standard import Callee, Kernel, kernel
 from twocvm_guest.authoring.wrap import Call
 
 from .fetch import sqlite
+from .report import chapter
+
+__all__ = ["TITLE", "chapter", "workloads"]
 
 TITLE: Final = "Memory"
 

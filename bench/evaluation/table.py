@@ -1,0 +1,118 @@
+"""The main table, as README has it: the ratios that a reader looks for first, of the run outside SEV-SNP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .chapter import told
+from .machine import one_line
+from .runs import Run, Runs
+from .standard import OVER_BEST, OVER_FAST
+from .whole import OVER_BARE, SETTINGS
+
+BEGIN: Final = "<!-- evaluation: made by `python -m bench.evaluation table --readme` -->"
+END: Final = "<!-- evaluation: end -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: some ratios, with what the paper has for them."""
+
+    title: str
+    ratios: tuple[tuple[str, str, str], ...]
+    paper: str = ""
+
+
+def _over_best(name: str, step: str = "") -> tuple[str, str, str]:
+    return (name, OVER_BEST, step or name.partition("/")[2])
+
+
+ROWS: Final = (
+    Row(
+        title="Matrix times vector, 512 x 512, f64: in one component; crossing once a run; at each product",
+        ratios=(
+            _over_best("arithmetic/product-512-fused", "fused"),
+            _over_best("arithmetic/product-512-crossing", "one crossing a run"),
+            _over_best("arithmetic/product-512-crossing", "one crossing a product"),
+        ),
+        paper="1.05",
+    ),
+    Row(
+        title="The same over fast-math native code, in one component",
+        ratios=(("arithmetic/product-512-fused", OVER_FAST, "fused"),),
+    ),
+    Row(
+        title="Streaming; group-by; sort; graph; dense f32 product",
+        ratios=tuple(_over_best(f"arithmetic/{name}") for name in ("streaming", "group-by", "sort", "graph", "dense")),
+    ),
+    Row(
+        title="Pointer chase in L1, L2, L3, DRAM",
+        ratios=tuple(_over_best(f"arithmetic/chase-{place}", "follow") for place in ("l1", "l2", "l3", "dram")),
+        paper="2 to 13",
+    ),
+    Row(
+        title="SQLite in memory: insert; point read; full scan",
+        ratios=tuple(_over_best("memory/sqlite", step) for step in ("insert", "point reads", "full scans")),
+        paper="2.1; 2.0; 1.5",
+    ),
+    Row(
+        title="STREAM: copy, scale, add, triad",
+        ratios=tuple(_over_best("memory/stream-10000000", step) for step in ("copy", "scale", "add", "triad")),
+        paper="0.95 to 0.97",
+    ),
+    Row(
+        title="The whole runtime over the bare engine set up alike: streaming; sort; SQLite",
+        ratios=tuple(
+            (f"{name}-whole", OVER_BARE, "run") for name in ("arithmetic/streaming", "arithmetic/sort", "memory/sqlite")
+        ),
+    ),
+    Row(
+        title="A worker's settings of the engine over its own: matrix times vector (canonical NaNs); sort",
+        ratios=(("arithmetic/product-512-fused-whole", SETTINGS, "run"), ("arithmetic/sort-whole", SETTINGS, "run")),
+    ),
+)
+
+
+def markdown(runs: Runs) -> str:
+    """Return the table, with the machine named.
+
+    Raises:
+        ValueError: There is no whole run outside SEV-SNP.
+    """
+    if runs.plain is None or runs.plain.reduced:
+        raise ValueError("the table is of a whole run outside SEV-SNP, and there is none")
+    return "\n".join(_lines(runs.plain, runs.snp)) + "\n"
+
+
+def into(readme: Path, table: str) -> None:
+    """Put the table where README has its marks.
+
+    Raises:
+        ValueError: It has none.
+    """
+    text = readme.read_text(encoding="utf-8")
+    before, found, rest = text.partition(f"{BEGIN}\n")
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"{readme}: has no place for the table")
+    readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+
+
+def _lines(plain: Run, snp: Run | None) -> Iterator[str]:
+    yield f"Measured on {plain.ended[:10]} on {one_line(plain.machine)}."
+    yield ""
+    yield "| times the best strict native, unless said | here | in SEV-SNP | paper |"
+    yield "| --- | --- | --- | --- |"
+    yield from (f"| {row.title} | {_cell(plain, row)} | {_cell(snp, row)} | {row.paper} |" for row in ROWS)
+
+
+def _cell(run: Run | None, row: Row) -> str:
+    return "; ".join(_ratio(run, *each) for each in row.ratios) if run else ""
+
+
+def _ratio(run: Run, name: str, comparison: str, step: str) -> str:
+    judged = told(run, name, comparison, step)
+    return f"{judged.figure.median:.2f}" if judged and judged.figure else "no ratio"
