@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import ssl
@@ -94,7 +95,7 @@ def serve_on(
         proxy_headers=False,
         ws="none",
         http=type("Connection", (Connection,), {"doorkeeper": Doorkeeper(limits, proxies=proxies)}),
-        timeout_graceful_shutdown=int(limits.shutdown_seconds) + 1,
+        timeout_graceful_shutdown=math.ceil(limits.shutdown_seconds),
     )
     server = _Server(config, tls=tls, handshake_seconds=limits.header_seconds, ready=ready)
 
