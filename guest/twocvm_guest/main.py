@@ -46,10 +46,12 @@ _SERVICE_CONFIG: Final = "twocvm_verifier.service.config_cli"
 _MEASURE: Final = "twocvm_verifier.measure_cli"
 _LAUNCH: Final = "twocvm_guest.launch.cli"
 _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
+_FEDERATE: Final = "twocvm_verifier.federate_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
 _LOCAL: Final = "twocvm_guest.local_cli"
+_IMAGE: Final = "twocvm_guest.image.cli"
 
 COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "demo": Entry("twocvm_guest.demo.cli", "guest", "Run the whole story here: three organisations, one guest."),
@@ -70,6 +72,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "new": Entry(_POLICY, "", "Write a policy that demands what one report shows."),
         "check": Entry(_POLICY, "", "Say what a policy leaves open; refuse one that decides nothing."),
         "explain": Entry(_POLICY, "", "Say in words what a policy demands."),
+        "add": Entry(_POLICY, "", "Add reference values to a policy: a CoRIM's, or written out."),
     },
     "component": {
         "new": Entry(_COMPONENT, "guest", "Make a folder with a component that works, in C, Python or JavaScript."),
@@ -79,6 +82,11 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     },
     "run": Entry(_LOCAL, "guest", "Run a manifest here, on data that is all one's own, and tell everything."),
     "guest": {"serve": Entry(_SERVE, "guest", "Run a guest.")},
+    "image": {
+        "build": Entry(_IMAGE, "guest", "Build the guest's image from locked packages."),
+        "list": Entry(_IMAGE, "guest", "Print what is in an image, file by file."),
+        "boot": Entry(_IMAGE, "guest", "Boot an image here, emulated."),
+    },
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),
     "verify": Entry(_SDK, "sdk", "Verify a running guest; nothing is released."),
     "appraise": Entry(_VERIFIER, "", "Judge evidence at rest: a report and its certificates."),
@@ -87,6 +95,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "config": Entry(_SERVICE_CONFIG, "service", "Show the service's settings, and where each is from."),
         "audit": Entry(_AUDIT, "service", "Verify an audit log of verdicts, by itself or with the service's keys."),
     },
+    "token": {"federate": Entry(_FEDERATE, "", "Print what lets a cloud or a Vault take a verifier's tokens.")},
     "collateral": {
         "fetch": Entry(_COLLATERAL, "sdk", "Fetch VCEKs and revocation lists into the local store."),
         "list": Entry(_COLLATERAL, "", "List what the store holds."),

@@ -17,6 +17,8 @@ from twocvm_verifier.shell import Form, OutputForm, Quiet, command_group
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from twocvm_guest.image.folder import ImageFolder
+
     from .summary import Section
 
 app = command_group()
@@ -28,6 +30,10 @@ def demo(
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Keep keys, manifest, consents, outputs and receipts here."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", metavar="DIR", help="Run the guest in this development image, booted here."),
     ] = None,
     form: Form = OutputForm.TEXT,
     quiet: Quiet = False,
@@ -42,7 +48,7 @@ def demo(
     show = Show(Console(stderr=True, quiet=quiet), names=tuple(role.name for role in CAST))
     with ExitStack() as stack:
         folder = _new_folder(keep) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twocvm-")))
-        summary = run_demo(folder, show)
+        summary = run_demo(folder, show, image=_development(image) if image else None)
     if form is OutputForm.JSON:
         sys.stdout.write(json.dumps(summary.to_json(), indent=2) + "\n")
         return
@@ -51,6 +57,16 @@ def demo(
         _print_section(console, section)
     if keep:
         console.print(_what_to_try(keep), markup=False, highlight=False, soft_wrap=True)
+
+
+def _development(folder: Path) -> ImageFolder:
+    from twocvm_guest.image.command_line import Variant
+    from twocvm_guest.image.folder import read_image
+
+    image = read_image(folder)
+    if image.variant is not Variant.DEVELOPMENT:
+        raise typer.BadParameter("a production image serves only on hardware", param_hint="--image")
+    return image
 
 
 def _print_section(console: Console, section: Section) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from twocvm_guest.platforms.measure import measure_installed
 from twocvm_sdk import Identity
 from twocvm_verifier import Policy, parse_policy
 from twocvm_verifier.clock import SystemClock
@@ -56,12 +55,13 @@ class Prepared:
         return self.folder / "simulated-root.pem"
 
 
-def prepare(folder: Path, show: Show) -> Prepared:
+def prepare(folder: Path, show: Show, *, measurement: bytes) -> Prepared:
     """Make keys, write the manifest, and let every participant check and sign it.
 
     Args:
         folder: Empty; everything is written there.
         show: Told what happens.
+        measurement: Of the guest software that the three agree on (48 bytes).
 
     Raises:
         TwoCvmError: A participant does not agree to the manifest.
@@ -71,7 +71,6 @@ def prepare(folder: Path, show: Show) -> Prepared:
         identities = {role.name: _new_identity(folder, role.name, show) for role in CAST}
         stranger = Identity.new(folder / "identities" / STRANGER, STRANGER)
     with show.phase("all three check one manifest, and sign it"):
-        measurement = measure_installed()
         manifest = write_manifest(demo, identities, measurement=measurement, at=SystemClock().now())
         show.line(f"{manifest.name}, {manifest.hash.hex()}")
         show.line(f"accepts only guests with measurement {measurement.hex()[:32]}...")

@@ -43,6 +43,9 @@ class GuestProcess:
         log: Where what it says goes.
     """
 
+    kind: Final = "a process of its own"
+    ending: Final = "the guest's process has ended"
+
     def __init__(self, *, manifest: Path, root: Path, log: Path) -> None:
         options = ("--platform", "simulated", "--listen", "127.0.0.1:0", "-o", "json")
         files = ("--manifest", str(manifest), "--simulated-root-out", str(root))

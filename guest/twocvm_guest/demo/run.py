@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from twocvm_guest.image.folder import ImageFolder
+from twocvm_guest.platforms.measure import measure_installed
 from twocvm_sdk import lock
 from twocvm_verifier import simulated_roots
 from twocvm_verifier.manifest.graph import nodes
@@ -23,6 +25,7 @@ from twocvm_verifier.snp.verify import REVOCATION
 
 from .agreement import reaches
 from .cast import CAST, Role
+from .machine import GuestMachine
 from .member import Beliefs, Member, Received, Refused, ask_as_stranger
 from .prepare import Prepared, prepare
 from .process import GuestProcess
@@ -30,25 +33,26 @@ from .show import Show
 from .summary import Summary
 from .together import together
 
-# A guest that was told that everything arrived wipes itself within a tick.
-_END_SECONDS: Final = 10.0
+# A guest that was told that everything arrived wipes itself within a tick; an emulated machine takes its time.
+_END_SECONDS: Final = 60.0
 
 _R = TypeVar("_R")
 
 
-def run_demo(folder: Path, show: Show) -> Summary:
+def run_demo(folder: Path, show: Show, *, image: ImageFolder | None = None) -> Summary:
     """Play the whole demo in an empty folder, and return what it came to.
 
     Args:
         folder: Where everything is written: keys, manifest, consents, outputs and receipts.
         show: Told what happens.
+        image: A development image, for a guest in a machine of its own; None for one in a process.
 
     Raises:
         TwoCvmError: Something was refused that should have held.
     """
-    prepared = prepare(folder, show)
-    with GuestProcess(manifest=prepared.manifest_file, root=prepared.root_file, log=folder / "guest.log") as guest:
-        with show.phase("a guest starts, in a process of its own"):
+    prepared = prepare(folder, show, measurement=measure_installed() if image is None else image.software)
+    with _guest(prepared, image, folder / "guest.log") as guest:
+        with show.phase(f"a guest starts, in {guest.kind}"):
             serving = guest.wait_ready()
             show.line(f"{serving.platform} platform, process {guest.pid}, {serving.url}")
             for warning in guest.warnings():
@@ -62,11 +66,17 @@ def run_demo(folder: Path, show: Show) -> Summary:
         return _Run(guest=guest, url=serving.url, prepared=prepared, beliefs=beliefs, show=show).play()
 
 
+def _guest(prepared: Prepared, image: ImageFolder | None, log: Path) -> GuestProcess | GuestMachine:
+    if image is None:
+        return GuestProcess(manifest=prepared.manifest_file, root=prepared.root_file, log=log)
+    return GuestMachine(image, root=prepared.root_file, log=log)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
     """One guest, and everybody who has to do with it."""
 
-    guest: GuestProcess
+    guest: GuestProcess | GuestMachine
     url: str
     prepared: Prepared
     beliefs: Beliefs
@@ -173,7 +183,7 @@ class _Run:
         with self.show.phase("everything has arrived, and the guest wipes itself"):
             self._all(members, Member.leave)
             status = self.guest.wait_ended(_END_SECONDS)
-            self.show.line("the guest's process has ended" if status == 0 else f"the guest ended with {status}")
+            self.show.line(self.guest.ending if status == 0 else f"the guest ended with {status}")
 
     def _all(self, members: tuple[Member, ...], work: Callable[[Member], _R]) -> tuple[_R, ...]:
         return together(members, work, otherwise=self.guest.stop)

@@ -19,7 +19,12 @@ _CACHE: Final = "__pycache__"
 
 def measure_installed() -> bytes:
     """Return MEASUREMENT of the packages as they are installed here (48 bytes)."""
-    return measure({name: _folder(name) for name in PACKAGES})
+    return measure(installed_folders())
+
+
+def installed_folders() -> dict[str, Path]:
+    """Return where each of the packages is installed here."""
+    return {name: _folder(name) for name in PACKAGES}
 
 
 def measure(folders: Mapping[str, Path]) -> bytes:
@@ -30,13 +35,23 @@ def measure(folders: Mapping[str, Path]) -> bytes:
     Args:
         folders: For each package its folder.
     """
-    files = sorted(
-        (f"{name}/{path.relative_to(folder).as_posix()}", framing.sha256(path.read_bytes()).hex())
+    return measure_files(read_files(folders))
+
+
+def measure_files(files: Mapping[str, bytes]) -> bytes:
+    """Return SHA-384 over files at hand, by `NAME/path/inside` (48 bytes); as `measure`."""
+    rows = sorted((path, framing.sha256(content).hex()) for path, content in files.items())
+    return framing.simulated_measurement(strictjson.canonical(rows))
+
+
+def read_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return what counts of `folders`, by `NAME/path/inside`; as `measure`."""
+    return {
+        f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for name, folder in folders.items()
         for path in folder.rglob("*")
         if path.is_file() and _CACHE not in path.parts
-    )
-    return framing.simulated_measurement(strictjson.canonical(files))
+    }
 
 
 def _folder(name: str) -> Path:

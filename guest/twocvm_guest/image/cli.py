@@ -1,0 +1,106 @@
+"""`twocvm image`: build the guest's image, say what is in it, and boot it here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from twocvm_verifier.shell import Form, OutputForm, Quiet, command_group, write_json
+
+from .command_line import Variant
+
+if TYPE_CHECKING:
+    from .folder import ImageFolder
+
+app = command_group()
+image = command_group("Build, list and boot the guest's image.")
+app.add_typer(image, name="image")
+
+_CACHE: Final = Path.home() / ".cache" / "twocvm" / "packages"
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An image that `image build` wrote.")]
+
+
+@image.command("build")
+def build(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the images go, each into a folder of its own.")],
+    variant: Annotated[list[Variant] | None, typer.Option(help="Which image; both where none is named.")] = None,
+    cache: Annotated[Path, typer.Option(metavar="DIR", help="Where fetched packages are kept.")] = _CACHE,
+    mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Below it lie `debian` and `debian-security`.")
+    ] = None,
+    output: Form = OutputForm.TEXT,
+    quiet: Quiet = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Build the image from locked packages; the same bytes each time."""
+    from . import packages
+    from .build import Parts, build_images
+    from .folder import write_image
+    from .lock import load_lock
+
+    lock = load_lock()
+    say = (lambda _: None) if quiet else (lambda text: sys.stderr.write(f"{text}\n"))
+    say(f"{len(lock.packages)} packages of Debian and {len(lock.wheels)} wheels, locked")
+    parts = Parts(
+        lock=lock,
+        packages=packages.fetch_packages(lock, cache, mirrors=mirror or packages.mirrors(), get=packages.get),
+        wheels=packages.fetch_wheels(lock, cache),
+    )
+    say("building ...")
+    built = build_images(parts, tuple(variant or Variant))
+    written = [write_image(each, out / each.variant.value) for each in built]
+    _show([_facts(each) for each in written], output)
+
+
+@image.command("list")
+def list_files(
+    folder: Folder,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Compare with the list that this version comes with.")] = False,
+) -> None:
+    """Print what is in an image: mode, path, digest and package of each file."""
+    from .filelist import LIST, require_same
+    from .folder import FILES, read_image
+
+    text = (read_image(folder).folder / FILES).read_text(encoding="utf-8")
+    if check:
+        require_same(text, LIST.read_text(encoding="utf-8"))
+        return
+    sys.stdout.write(text)
+
+
+@image.command("boot")
+def boot(folder: Folder, log: Annotated[Path, typer.Option(metavar="FILE", help="Where its console goes.")]) -> None:
+    """Boot an image here, emulated, until it ends or is interrupted; what it says of itself goes to stdout."""
+    from .boot import START_SECONDS, Machine, hardware
+    from .folder import read_image
+
+    read = read_image(folder)
+    with Machine(read, hardware(read), log=log) as machine:
+        if read.variant is Variant.DEVELOPMENT:
+            ready = machine.wait_for("ready", seconds=START_SECONDS)
+            sys.stdout.write(json.dumps({**ready, "listen": machine.url}) + "\n")
+            sys.stdout.flush()
+        while machine.wait_ended(1.0) is None:
+            pass
+
+
+def _facts(written: ImageFolder) -> dict[str, str | int]:
+    return {
+        "variant": written.variant.value,
+        "folder": str(written.folder),
+        "bytes": written.kernel.stat().st_size + written.initrd.stat().st_size,
+        "kernel_sha256": written.kernel_sha256.hex(),
+        "initrd_sha256": written.initrd_sha256.hex(),
+    }
+
+
+def _show(rows: list[dict[str, str | int]], output: OutputForm) -> None:
+    if output is OutputForm.JSON:
+        write_json({"images": rows})
+        return
+    for row in rows:
+        sys.stdout.write("".join(f"{name}: {value}\n" for name, value in row.items()) + "\n")

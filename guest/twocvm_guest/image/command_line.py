@@ -1,0 +1,144 @@
+"""The kernel's command line: what each image demands of it, and the little that may differ from launch to launch.
+
+With direct boot the command line is measured like the kernel and the initrd, so a host can change nothing in it without
+changing the measurement. The image holds what it was built for all the same: its first process refuses any other word,
+so that one image has few measurements, and each of them is known.
+
+Spec: Linux, Documentation/admin-guide/kernel-parameters.rst.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+# What firmware that boots a kernel directly adds when there is an initrd (OVMF, GenericQemuLoadImageLib).
+_OF_FIRMWARE: Final = "initrd=initrd"
+_MAX_PORT: Final = 65535
+
+_HARDENED: Final = (
+    # No core of a 32-bit program, no table that a host adds, no way to another kernel, no word that stays in memory.
+    "ia32_emulation=off",
+    "vsyscall=none",
+    "acpi_no_static_ssdt",
+    "nohibernate",
+    "init_on_alloc=1",
+    "init_on_free=1",
+    "slab_nomerge",
+    "page_alloc.shuffle=1",
+    "randomize_kstack_offset=on",
+    # Only what Debian signed is a module; root in the guest has no way into the kernel.
+    "lsm=lockdown,yama",
+    "lockdown=confidentiality",
+    "module.sig_enforce=1",
+    "debugfs=off",
+    # One protocol, set by hand; nothing that configures itself.
+    "ipv6.disable=1",
+    "net.ifnames=0",
+    # A kernel that is in doubt ends at once, and takes nothing along.
+    "oops=panic",
+    "panic=-1",
+    "panic_print=0",
+    "random.trust_cpu=on",
+    "random.trust_bootloader=off",
+)
+
+
+class Variant(StrEnum):
+    """Which image: the one for data, or the one to try out with."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+FIXED: Final[Mapping[Variant, str]] = MappingProxyType(
+    {
+        # `console=` without a name is none at all; and no serial line is looked for.
+        Variant.PRODUCTION: " ".join((*_HARDENED, "console=", "8250.nr_uarts=0", "quiet", "loglevel=0")),
+        Variant.DEVELOPMENT: " ".join((*_HARDENED, "console=ttyS0", "quiet", "loglevel=4")),
+    }
+)
+"""The words that come first, the same at each launch of an image."""
+
+
+class CommandLineError(ValueError):
+    """A command line is not one that the image takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What the machine is called in its network, and where it listens.
+
+    Attributes:
+        address: IPv4 address with the length of its network's prefix.
+        gateway: Where packets go that are for another network, which must lie in this one.
+        port: TCP port that takes connections; no other does.
+    """
+
+    address: ipaddress.IPv4Interface
+    gateway: ipaddress.IPv4Address
+    port: int
+
+    def words(self) -> str:
+        """Return the end of the command line that says this."""
+        return f"twocvm.address={self.address} twocvm.gateway={self.gateway} twocvm.port={self.port}"
+
+
+def command_line(variant: Variant, network: Network) -> str:
+    """Return the whole command line for one launch.
+
+    >>> here = Network(address=ipaddress.IPv4Interface("10.0.2.15/24"), gateway=ipaddress.IPv4Address("10.0.2.2"),
+    ...                port=8443)
+    >>> parse_command_line(command_line(Variant.PRODUCTION, here), Variant.PRODUCTION) == here
+    True
+    """
+    return f"{FIXED[variant]} {network.words()}"
+
+
+def parse_command_line(text: str, variant: Variant) -> Network:
+    """Return what a launch says of the network; every other word must be the image's own.
+
+    Args:
+        text: As the kernel shows it, with or without the end of the line.
+        variant: Which image asks.
+
+    Raises:
+        CommandLineError: Anything else stands there, or the network makes no sense.
+    """
+    line = text.removesuffix("\n").removesuffix(f" {_OF_FIRMWARE}")
+    fixed, found, rest = line.partition(" twocvm.address=")
+    if not found or fixed != FIXED[variant]:
+        raise CommandLineError("command line: is not the one of this image")
+    words = rest.split(" ")
+    if len(words) != 3 or not words[1].startswith("twocvm.gateway=") or not words[2].startswith("twocvm.port="):
+        raise CommandLineError("command line: want an address, a gateway and a port, and nothing more")
+    network = make_network(words[0], words[1].partition("=")[2], words[2].partition("=")[2])
+    if network.words() != f"twocvm.address={rest}":
+        raise CommandLineError("command line: the network is not in its canonical spelling")
+    return network
+
+
+def make_network(address: str, gateway: str, port: str) -> Network:
+    """Return a network from its words.
+
+    Args:
+        address: IPv4 address and prefix length, such as `10.0.2.15/24`.
+        gateway: IPv4 address.
+        port: Decimal.
+
+    Raises:
+        CommandLineError: One is not what it should be, or the gateway lies in another network.
+    """
+    try:
+        interface, via = ipaddress.IPv4Interface(address), ipaddress.IPv4Address(gateway)
+    except ValueError as error:
+        raise CommandLineError(f"network: {error}") from error
+    if via not in interface.network or via == interface.ip:
+        raise CommandLineError("gateway: lies in another network than the address, or is the address")
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= _MAX_PORT):
+        raise CommandLineError("port: want a number from 1 to 65535")
+    return Network(address=interface, gateway=via, port=int(port))

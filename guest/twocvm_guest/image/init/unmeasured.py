@@ -1,0 +1,95 @@
+"""What a host can give a machine without changing its measurement, and what becomes of it.
+
+The environment of the first process and its arguments come from the command line's unknown words, so there are none;
+any is refused. Devices, tables and configuration items cannot be refused, since they are there before the first
+process is: no driver takes them up, nothing reads them, and they are reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .network import CARD
+
+SYS: Final = Path("/sys")
+# What the kernel itself gives its first process (init/main.c).
+_ENVIRONMENT: Final = {"HOME": "/", "TERM": "linux"}
+# The tables that a machine needs to start; all others bring nothing that the image uses.
+_TABLES: Final = frozenset({"APIC", "BGRT", "DSDT", "FACP", "FACS", "HPET", "MCFG", "SRAT", "SLIT", "WAET", "XSDT"})
+
+
+class InputError(ValueError):
+    """The host has put something into the first process that the image does not take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """One thing from the host that is not measured and that nothing uses: its kind, and what can be said of it."""
+
+    kind: str
+    name: str
+
+
+def require_plain_start(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Refuse words that the kernel would hand on from the command line.
+
+    Args:
+        arguments: What this process was started with, beside its own name.
+        environment: Its environment.
+
+    Raises:
+        InputError: Something is there that the kernel does not put there by itself.
+    """
+    if arguments:
+        raise InputError(f"arguments: got {len(arguments)}, want none")
+    if foreign := sorted(name for name, value in environment.items() if _ENVIRONMENT.get(name) != value):
+        raise InputError(f"environment: got {len(foreign)} that are not the kernel's own, want none")
+
+
+def find_ignored(sys: Path = SYS) -> tuple[Ignored, ...]:
+    """Return everything that the host has added and that the image takes no notice of, in a fixed order."""
+    return (*_devices(sys), *_disks(sys), *_cards(sys), *_tables(sys), *_configuration(sys))
+
+
+def _devices(sys: Path) -> Iterator[Ignored]:
+    for bus in ("pci", "virtio"):
+        for device in _listed(sys / "bus" / bus / "devices"):
+            if not (device / "driver").exists():
+                parts = (_line(device / "vendor"), _line(device / "device"))
+                yield Ignored(kind=f"{bus} device without a driver", name=":".join(part[2:] for part in parts))
+
+
+def _disks(sys: Path) -> Iterator[Ignored]:
+    for disk in _listed(sys / "block"):
+        yield Ignored(kind="disk", name=disk.name)
+
+
+def _cards(sys: Path) -> Iterator[Ignored]:
+    for card in _listed(sys / "class" / "net"):
+        if card.name not in {CARD, "lo"}:
+            yield Ignored(kind="network card, switched off", name=card.name)
+
+
+def _tables(sys: Path) -> Iterator[Ignored]:
+    for table in _listed(sys / "firmware" / "acpi" / "tables"):
+        if table.is_file() and table.name not in _TABLES:
+            digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+            yield Ignored(kind="ACPI table", name=f"{table.name} {digest}")
+
+
+def _configuration(sys: Path) -> Iterator[Ignored]:
+    for device in _listed(sys / "bus" / "acpi" / "devices"):
+        if device.name.startswith("QEMU0002"):
+            yield Ignored(kind="firmware configuration, never read", name="fw_cfg")
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _line(file: Path) -> str:
+    return file.read_text().strip()
