@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import cbor2
+from tests.support import corims
 from tests.support.amd import AT, fake_amd
 from tests.support.azure import FakeAzure, hcl_report
 from tests.support.crls import ISSUER_SERIAL, crl_of
@@ -35,7 +36,7 @@ NONCE = bytes(range(32))
 
 def seeds() -> dict[str, list[bytes]]:
     """Return what each target begins with; a target that is missing here begins with nothing."""
-    return _of_hardware() | _of_azure() | _of_sessions() | _of_text()
+    return _of_hardware() | _of_reference_values() | _of_azure() | _of_sessions() | _of_text()
 
 
 def _of_hardware() -> dict[str, list[bytes]]:
@@ -49,6 +50,25 @@ def _of_hardware() -> dict[str, list[bytes]]:
         "snp.crl.parse_crl": [crl_of(milan), crl_of(milan, revoked=(ISSUER_SERIAL,))],
         "snp.certtable.parse_cert_table": [bytes(24), _table(milan.vcek())],
         "snp.tcb.parse_tcb": [milan.tcb],
+    }
+
+
+def _of_reference_values() -> dict[str, list[bytes]]:
+    triple = corims.triple(
+        {641: corims.digest(), 647: corims.svn(3), 7: corims.raw_value(bytes(8), b"\x01" + bytes(7))}
+    )
+    raw = corims.corim(triple)
+    values = {"measurements": ["00" * 48], "vmpl": [0]}
+    return {
+        "corim.comid.parse_comid": [corims.comid(triple)],
+        "corim.envelope.parse_corim": [raw],
+        "corim.document.parse_reference_values": [raw, canonical({"values": values})],
+        "policy.reference.parse_values": [canonical(values)],
+        "service.mirror.parse_vcek_request": [
+            b"Milan/" + b"0a" * 64 + b"?blSPL=4&teeSPL=00&snpSPL=24&ucodeSPL=219",
+            b"Turin/" + b"0a" * 8 + b"?fmcSPL=1&blSPL=4&teeSPL=00&snpSPL=24&ucodeSPL=219",
+        ],
+        "strictcbor.parse_tagged": [raw, corims.comid(triple)],
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from tests.support.vek_agreement import assert_agreement
 
@@ -24,6 +25,10 @@ from twocvm_verifier.azure.quote import parse_quote
 from twocvm_verifier.azure.runtime import parse_runtime
 from twocvm_verifier.binding import Claims, parse_claims
 from twocvm_verifier.collateral.archive import parse_archive
+from twocvm_verifier.corim import Unsigned
+from twocvm_verifier.corim.comid import parse_comid
+from twocvm_verifier.corim.document import parse_reference_values
+from twocvm_verifier.corim.envelope import parse_corim, trust_of
 from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.manifest import author
 from twocvm_verifier.manifest.consentkeys import parse_spki, spki_der
@@ -31,12 +36,14 @@ from twocvm_verifier.manifest.parse import parse_manifest
 from twocvm_verifier.manifest.roster import parse_statements
 from twocvm_verifier.manifest.statements import Consent, Go, Withdraw, parse_statement_file
 from twocvm_verifier.policy.document import parse_policy
+from twocvm_verifier.policy.reference import parse_values
 from twocvm_verifier.ratls.certificate import parse_certificate
 from twocvm_verifier.service import wrappers
 from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.audit.checkpoint import parse_checkpoint
 from twocvm_verifier.service.audit.record import parse_record
 from twocvm_verifier.service.evidence_forms import parse_presented
+from twocvm_verifier.service.mirror import parse_product, parse_vcek_request
 from twocvm_verifier.service.requests import MEDIA_TYPE as SERVICE_REQUEST
 from twocvm_verifier.service.requests import parse_nonce, parse_request
 from twocvm_verifier.service.wrappers import parse_wrapped
@@ -101,6 +108,12 @@ def _vek(data: bytes) -> bytes:
     return data
 
 
+def _kds_request(data: bytes) -> object:
+    product, _, rest = data.decode("utf-8", "surrogateescape").partition("/")
+    hwid, _, query = rest.partition("?")
+    return parse_vcek_request(parse_product(product), hwid, parse_qsl(query, keep_blank_values=True))
+
+
 # By module and function. Where a format is canonical, `write` is what makes it so.
 TARGETS: Final[dict[str, Target]] = {
     "advisories.document.parse_advisory": Target(parse=_text(parse_advisory)),
@@ -114,6 +127,11 @@ TARGETS: Final[dict[str, Target]] = {
         parse=_text(clock.parse_time), write=lambda at: clock.format_time(at).encode(), refusals=(ValueError,)
     ),
     "collateral.archive.parse_archive": Target(parse=partial(parse_archive, roots=amd_roots())),
+    "corim.comid.parse_comid": Target(parse=parse_comid),
+    "corim.document.parse_reference_values": Target(
+        parse=partial(parse_reference_values, trust=Unsigned(), open_reason="fuzzed"), refusals=(TwoCvmError,)
+    ),
+    "corim.envelope.parse_corim": Target(parse=partial(parse_corim, trust=trust_of([])), refusals=(TwoCvmError,)),
     "dsse.parse_envelope": Target(parse=_json(dsse.parse_envelope)),
     "eventlog.parse_log": Target(parse=eventlog.parse_log),
     "evidence.from_json": Target(parse=_json(evidence.from_json)),
@@ -127,6 +145,7 @@ TARGETS: Final[dict[str, Target]] = {
     "manifest.parse.parse_manifest": Target(parse=parse_manifest, write=lambda it: it.raw, refusals=(TwoCvmError,)),
     "manifest.roster.parse_statements": Target(parse=_json(partial(parse_statements, Go))),
     "policy.document.parse_policy": Target(parse=_text(parse_policy)),
+    "policy.reference.parse_values": Target(parse=_json(parse_values)),
     "ratls.certificate.parse_certificate": Target(parse=parse_certificate, refusals=(TwoCvmError,)),
     "receipt.parse_receipt": Target(parse=receipt.parse_receipt),
     "receipt_body.parse_body": Target(parse=receipt_body.parse_body, write=receipt_body.ReceiptBody.payload),
@@ -137,6 +156,7 @@ TARGETS: Final[dict[str, Target]] = {
     "service.audit.record.parse_record": Target(parse=parse_record, write=lambda record: record.encode()),
     "service.evidence_forms.parse_presented": Target(parse=_json(parse_presented)),
     "service.addresses.parse_address": Target(parse=_text(parse_address), refusals=(ValueError,)),
+    "service.mirror.parse_vcek_request": Target(parse=_kds_request, refusals=(TwoCvmError,)),
     "service.requests.parse_nonce": Target(parse=_text(parse_nonce)),
     "service.requests.parse_request": Target(parse=partial(parse_request, media_type=SERVICE_REQUEST)),
     "service.wrappers.parse_wrapped": Target(
@@ -155,6 +175,7 @@ TARGETS: Final[dict[str, Target]] = {
     "strictcbor.parse": Target(
         parse=partial(strictcbor.parse, document="evidence", max_bytes=MAX_BYTES), write=strictcbor.encode
     ),
+    "strictcbor.parse_tagged": Target(parse=partial(strictcbor.parse_tagged, document="corim", max_bytes=MAX_BYTES)),
     "strictjson.parse": Target(parse=partial(js.parse, document="log", max_bytes=MAX_BYTES)),
     "strictjson.parse_base64url": Target(
         parse=_text(js.parse_base64url), write=lambda data: js.base64url(data).encode(), refusals=(ValueError,)
@@ -170,6 +191,7 @@ TARGETS: Final[dict[str, Target]] = {
 }
 # Parsers of parts, which only ever see what their whole was read into.
 INNER: Final = {
+    "service.mirror.parse_product": "service.mirror.parse_vcek_request",
     "service.clients.parse_networks": "service.addresses.parse_address",
     "service.evidence_forms.parse_evidence": "evidence.parse_json",
     "snp.der.parse_signed": "snp.vek.parse_vek",

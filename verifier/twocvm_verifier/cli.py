@@ -29,9 +29,12 @@ from .shell import (
     STDIO,
     At,
     Chain,
+    CorimKeys,
     Form,
+    LeaveOpen,
     OutputForm,
     Quiet,
+    ReferenceFiles,
     SimulatedRoot,
     Vek,
     Verbose,
@@ -42,6 +45,7 @@ from .shell import (
     read_policy,
     roots_of,
     time_of,
+    with_reference_files,
     write_file,
     write_json,
 )
@@ -49,6 +53,7 @@ from .shell import (
 if TYPE_CHECKING:
     from .bundle import Case
     from .errors import TwoCvmError
+    from .policy import Policy
     from .result import Appraisal
     from .snp.roots import Roots
     from .strictjson import Json
@@ -91,6 +96,9 @@ def appraise_command(
     cert_table: CertTableFile = None,
     manifest: ManifestFile = None,
     policy: PolicyFile = "",
+    reference_values: ReferenceFiles = None,
+    corim_key: CorimKeys = None,
+    leave_open: LeaveOpen = "",
     bundle: BundleFile = None,
     bundle_out: BundleOut = None,
     html: HtmlOut = None,
@@ -117,13 +125,22 @@ def appraise_command(
     evidence = _Evidence(report=report, vek=vek, chain=chain, crl=crl, cert_table=cert_table, manifest=manifest)
     places = Places(store=store, mirrors=mirror or (), kds=kds, offline=offline)
     evidence.require_one(bundle)
+    if bundle is not None and reference_values:
+        raise typer.BadParameter("a bundle has its own policy: add them to one", param_hint="--reference-values")
     page = None if html is None else _Page(html)
     try:
         roots = roots_of(simulated_root)
         if bundle is not None:
             judged = _judge_bundle(bundle, roots=roots, policy=policy, at=judged_at if at else None)
         else:
-            case = evidence.case(policy=policy or BUILTIN, judged_at=judged_at, places=places, roots=roots)
+            asked = with_reference_files(
+                read_policy(policy or BUILTIN),
+                reference_values or (),
+                keys=corim_key or (),
+                leave_open=leave_open,
+                at=judged_at,
+            )
+            case = evidence.case(policy=asked, judged_at=judged_at, places=places, roots=roots)
             judged = _judge_case(case, roots=roots, bundle_out=bundle_out)
     except TwoCvmError as error:
         if output is OutputForm.JSON:
@@ -160,7 +177,7 @@ class _Evidence:
         if bundle is None and self.report is None:
             raise typer.BadParameter("want a report, or a bundle", param_hint="--report")
 
-    def case(self, *, policy: str, judged_at: datetime, places: Places, roots: Roots) -> Case:
+    def case(self, *, policy: Policy, judged_at: datetime, places: Places, roots: Roots) -> Case:
         """Return what is judged: the files, and what is found for those that were not given."""
         from .advisories import shipped_advisories
         from .bundle import Case
@@ -175,7 +192,7 @@ class _Evidence:
             chain=found.chain,
             crl=found.crl,
             manifest=None if self.manifest is None else read_manifest(self.manifest),
-            policy=read_policy(policy),
+            policy=policy,
             advisories=shipped_advisories(),
             judged_at=judged_at,
         )

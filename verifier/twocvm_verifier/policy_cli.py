@@ -1,4 +1,4 @@
-"""`twocvm policy new|check|explain`: appraisal policies, written and read."""
+"""`twocvm policy new|check|explain|add`: appraisal policies, written and read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from .shell import (
     STDIO,
     At,
     Chain,
+    CorimKeys,
     Form,
+    LeaveOpen,
     OutputForm,
+    ReferenceFiles,
     SimulatedRoot,
     Vek,
     command_group,
@@ -22,6 +25,7 @@ from .shell import (
     read_policy,
     roots_of,
     time_of,
+    with_reference_files,
     write_file,
     write_json,
 )
@@ -123,6 +127,36 @@ def explain_command(policy: PolicyFile, output: Form = OutputForm.TEXT) -> None:
     typer.echo(f"{parsed.name}   sha256 {parsed.sha256.hex()}")
     for field, about, demands in rows[1:]:
         typer.echo(f"\n{field}: {about}\n  {demands}")
+
+
+@app.command("add")
+def add_command(
+    policy: PolicyFile,
+    reference_values: ReferenceFiles = None,
+    corim_key: CorimKeys = None,
+    leave_open: LeaveOpen = "",
+    at: At = "",
+    out: Out = STDIO,
+) -> None:
+    """Write a policy that demands the reference values of files beside its own.
+
+    It has the digest that the verifier service says of the same policy with the same reference values.
+
+    Exit status: 0 written, 10 a CoRIM is signed by nobody who is trusted, 20 it cannot be added as it is, 30 malformed,
+    40 it does not count at that time.
+    """
+    from .policy import policy_toml
+
+    if not reference_values:
+        raise typer.BadParameter("want at least one", param_hint="--reference-values")
+    joined = with_reference_files(
+        read_policy(policy, option="FILE"),
+        reference_values,
+        keys=corim_key or (),
+        leave_open=leave_open,
+        at=time_of(at),
+    )
+    write_file(out, policy_toml(joined).encode("utf-8"), option="--out")
 
 
 def _write_check(policy: Policy) -> None:

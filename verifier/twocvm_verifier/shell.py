@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -51,6 +52,17 @@ Chain: TypeAlias = Annotated[
 SimulatedRoot: TypeAlias = Annotated[Path | None, file_option("Accept this simulated platform; it promises nothing.")]
 PolicyFile: TypeAlias = Annotated[
     str, typer.Option("--policy", metavar="FILE", help="The appraisal policy, TOML; `builtin` is the strict default.")
+]
+ReferenceFiles: TypeAlias = Annotated[
+    list[Path] | None,
+    file_option("Reference values that the policy demands too: a CoRIM, or written out.", "--reference-values"),
+]
+CorimKeys: TypeAlias = Annotated[
+    list[Path] | None, file_option("The public key, PEM, of who may sign a CoRIM.", "--corim-key")
+]
+LeaveOpen: TypeAlias = Annotated[
+    str,
+    typer.Option("--leave-open", metavar="REASON", help="Why what a CoRIM names and nobody judges is left open."),
 ]
 At: TypeAlias = Annotated[str, typer.Option("--at", metavar="RFC3339", help="Judge at this time instead of now.")]
 Form: TypeAlias = Annotated[OutputForm, typer.Option("-o", "--output", help="How the result is printed.")]
@@ -139,6 +151,35 @@ def read_policy(name: str, *, option: str = "--policy") -> Policy:
         return parse_policy(read_file(name, option=option).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise MalformedError("policy", "", "not UTF-8") from error
+
+
+def with_reference_files(
+    policy: Policy, files: Sequence[Path], *, keys: Sequence[Path], leave_open: str, at: datetime
+) -> Policy:
+    """Return a policy that demands the reference values of files too; what they leave open is said aloud.
+
+    Args:
+        policy: To which they are added.
+        files: CoRIMs, or documents.
+        keys: Public keys in PEM of who may sign a CoRIM.
+        leave_open: Why what a CoRIM names and nobody judges is left open; empty where it is not.
+        at: When they have to count (aware, UTC).
+
+    Raises:
+        TwoCvmError: As `parse_reference_values` and `ReferenceValues.on`.
+    """
+    if not files:
+        return policy
+    from .corim import parse_reference_values, trust_of
+
+    trust = trust_of([read_file(key, option="--corim-key") for key in keys])
+    for file in files:
+        raw = read_file(file, option="--reference-values")
+        values = parse_reference_values(raw, trust=trust, open_reason=leave_open)
+        for each in values.unread:
+            sys.stderr.write(f"left open: {each}\n")
+        policy = values.on(policy, at=at)
+    return policy
 
 
 def certificate(raw: bytes) -> bytes:
