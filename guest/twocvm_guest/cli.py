@@ -40,6 +40,7 @@ class PlatformChoice(StrEnum):
 
     AUTO = "auto"
     SNP = "snp"
+    AZURE = "azure"
     SIMULATED = "simulated"
 
 
@@ -77,9 +78,11 @@ def serve(
     if platform is not PlatformChoice.SIMULATED:
         if manifest or simulated_root_out or hardware_latency:
             raise typer.BadParameter("only `--platform simulated` takes it", param_hint="--manifest and --simulated-*")
-        from .platforms.detect import open_snp
+        from .platforms.azure import open_azure
+        from .platforms.detect import open_any, open_snp
 
-        with closing(open_snp()) as real:
+        openers = {PlatformChoice.AUTO: open_any, PlatformChoice.SNP: open_snp, PlatformChoice.AZURE: open_azure}
+        with closing(openers[platform]()) as real:
             isolation = _isolation(demand_all=require_isolation)
             _serve(real, isolation, host=host, port=port, output=output, quiet=quiet)
         return

@@ -11,7 +11,8 @@ from typing import Final
 
 from twocvm_verifier.errors import UnsupportedError
 
-from .platforms.detect import SNP_DEVICES, look
+from .platforms import tpm
+from .platforms.detect import SNP_DEVICES, look, look_at_azure
 from .runtime.isolation import probe
 from .runtime.protect import can_overwrite
 
@@ -56,6 +57,10 @@ def _platforms() -> Iterator[Finding]:
         yield Finding(
             name=f"platform snp, {path}", works=usable, value=told if usable else "", advice="" if usable else told
         )
+    usable, told = look_at_azure()
+    yield Finding(
+        name=f"platform azure, {tpm.DEVICE}", works=usable, value=told if usable else "", advice="" if usable else told
+    )
 
 
 def _isolation() -> Iterator[Finding]:

@@ -95,7 +95,7 @@ def platform_event(*, platform: str, missing: tuple[str, ...]) -> Event:
     """Return the event of a start.
 
     Args:
-        platform: `snp` or `simulated`.
+        platform: `snp`, `azure` or `simulated`.
         missing: Names (`[a-z][a-z0-9-]{0,62}`) of the parts of the workers' isolation that this machine cannot give,
             at most 24.
     """

@@ -1,7 +1,8 @@
 """Which platform this machine has. The simulated one is never found: whoever wants it has to say so.
 
 In order: configfs-tsm, which every provider shares and which checks more; then `/dev/sev-guest`, which older kernels
-have. A device that is here and cannot be used is told of rather than one that is not here.
+have; and where the machine has neither, the vTPM of Azure's paravisor. A device that is here and cannot be used is told
+of rather than one that is not here.
 
 Spec: docs/platforms.md.
 """
@@ -19,12 +20,14 @@ from typing import Final, TypeAlias
 from twocvm_verifier.errors import TwoCvmError, UnsupportedError
 
 from . import configfs_tsm, sev_guest
+from .azure import AzurePlatform, open_azure
 from .configfs_tsm import ConfigfsTsm
 from .device import DeviceError, SnpDevice
 from .sev_guest import SevGuest
 from .snp import SnpPlatform
 
 Open: TypeAlias = Callable[[], SnpDevice]
+OpenAzure: TypeAlias = Callable[[], AzurePlatform]
 
 # Linux 6.12 on: the privilege level that this kernel runs at. Without it there is nothing below the guest.
 LEVEL_FILE: Final = Path("/sys/devices/system/cpu/sev/vmpl")
@@ -76,6 +79,42 @@ def open_snp(devices: Mapping[str, Open] = SNP_DEVICES) -> SnpPlatform:
             raise
     telling = next((problem for problem in problems if problem.code != "NO_PLATFORM"), problems[0])
     raise UnsupportedError(telling.code, "; ".join(problem.detail for problem in problems)) from telling
+
+
+def open_any(
+    devices: Mapping[str, Open] = SNP_DEVICES, *, azure: OpenAzure = open_azure
+) -> SnpPlatform | AzurePlatform:
+    """Return the platform of this machine, whichever it is.
+
+    Args:
+        devices: As `open_snp`.
+        azure: What opens the vTPM of Azure's paravisor.
+
+    Raises:
+        UnsupportedError, DeviceError: As `open_snp`.
+    """
+    try:
+        return open_snp(devices)
+    except UnsupportedError as problem:
+        if problem.code != "NO_PLATFORM":
+            raise
+        try:
+            return azure()
+        except DeviceError as other:
+            raise UnsupportedError(problem.code, f"{problem.detail}; {other.detail}") from other
+
+
+def look_at_azure(azure: OpenAzure = open_azure) -> tuple[bool, str]:
+    """Return whether this is a VM under Azure's paravisor, and what to say of it; nothing is quoted.
+
+    Args:
+        azure: As `open_any`.
+    """
+    try:
+        with closing(azure()) as found:
+            return True, f"usable, for quotes of {found.way}; the provider's paravisor is trusted with the guest"
+    except DeviceError as problem:
+        return False, f"{problem.code}: {problem.detail}. {problem.row.meaning}"
 
 
 def look(opened: Open) -> tuple[bool, str]:
