@@ -47,7 +47,6 @@ _MEASURE: Final = "twocvm_verifier.measure_cli"
 _LAUNCH: Final = "twocvm_guest.launch.cli"
 _COLLATERAL: Final = "twocvm_verifier.collateral_cli"
 _FEDERATE: Final = "twocvm_verifier.federate_cli"
-_FEDERATE: Final = "twocvm_verifier.federate_cli"
 _SDK: Final = "twocvm_sdk.cli"
 _SERVE: Final = "twocvm_guest.cli"
 _COMPONENT: Final = "twocvm_guest.component_cli"
@@ -73,7 +72,6 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
         "new": Entry(_POLICY, "", "Write a policy that demands what one report shows."),
         "check": Entry(_POLICY, "", "Say what a policy leaves open; refuse one that decides nothing."),
         "explain": Entry(_POLICY, "", "Say in words what a policy demands."),
-        "add": Entry(_POLICY, "", "Add reference values to a policy: a CoRIM's, or written out."),
         "add": Entry(_POLICY, "", "Add reference values to a policy: a CoRIM's, or written out."),
     },
     "component": {
