@@ -9,17 +9,13 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-from tests.support.service_process import ROOT, Served, serving
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from tests.support.service_process import ROOT, Served, self_signed, serving
 
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.service.settings import Listen
@@ -155,33 +151,10 @@ def test_what_is_under_way_is_finished():
     assert b"DEBUG_ALLOWED" in answer
 
 
-def authority(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a self-signed certificate for 127.0.0.1 and its key."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    chain, private = folder / f"{name}.pem", folder / f"{name}.key"
-    chain.write_bytes(certificate.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    private.chmod(0o600)
-    return chain, private
-
-
 def test_tls_and_nothing_older(tmp_path):
     """TLS 1.3, a client's certificate only from its authority, and no handshake that never ends."""
     (chain, key), (admins, admin_key), (others, other_key) = (
-        authority(tmp_path, name) for name in ("service", "admins", "others")
+        self_signed(tmp_path, name) for name in ("service", "admins", "others")
     )
     settings = {"LISTEN_CERTIFICATE": chain, "LISTEN_KEY": key, "LISTEN_CLIENT_CA": admins} | SHORT
     with serving(settings=settings) as service:
@@ -221,7 +194,7 @@ def with_password(chain: Path, key: Path, other: Path) -> None:
 )
 def test_tls_that_cannot_be_spoken_starts_nothing(tmp_path, break_it, code, said):
     """A key that others can read, files of something else or of nothing; and nobody is asked anything."""
-    (chain, key), (other, _) = authority(tmp_path, "service"), authority(tmp_path, "other")
+    (chain, key), (other, _) = self_signed(tmp_path, "service"), self_signed(tmp_path, "other")
     listen = Listen.model_construct(certificate=chain, key=key, client_ca=other)
     assert isinstance(tls_of(listen), ssl.SSLContext)
     assert isinstance(tls_of(listen.model_copy(update={"client_ca": None})), ssl.SSLContext)

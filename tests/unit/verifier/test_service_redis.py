@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.service_process import self_signed
 
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import TwoCvmError
@@ -176,6 +178,27 @@ def test_a_server_that_is_emptied(tmp_path):
         assert code_of(one.begin, answered) == "SESSION_UNKNOWN"
 
 
+def test_a_server_that_takes_over_again(tmp_path_factory):
+    """One that was replaced and lost what it knew, and then is in charge once more, is not the one from before."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    with redis_server(folders[0], "--save", "") as first, redis_server(folders[1], "--save", "") as second:
+        one = replica(first)
+        answered = one.open(NONCE).identifier
+        with first.client() as here, second.client() as there:
+            secret = here.get("{2cvm}:secret")
+            one.begin(answered)
+            # The other had not heard of the answer when it took over; the first then learns from it, and takes over.
+            there.set("{2cvm}:secret", secret)
+            here.replicaof("127.0.0.1", second.port)
+            until = time.monotonic() + 20
+            while here.info("replication")["master_link_status"] != "up":
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert here.keys() == [b"{2cvm}:secret"]
+            here.replicaof("NO", "ONE")
+        assert code_of(one.begin, answered) == "SESSION_UNKNOWN"
+
+
 def test_a_server_that_pushes_answers_out(tmp_path):
     """What no longer fits and is thrown away makes every session from before unknown."""
     arguments = ("--save", "", "--maxmemory", "2mb", "--maxmemory-policy", "volatile-lru")
@@ -238,11 +261,17 @@ def test_the_services_settings_open_a_server_with_a_password(tmp_path):
 
 
 def test_a_server_behind_tls_has_to_show_whom_it_is(redis, tmp_path):
-    """A server that speaks no TLS, or is of another authority, is none."""
-    authority = tmp_path / "ca.pem"
-    authority.write_text("")
-    place = replace(redis.place(), url=redis.url.replace("redis:", "rediss:"), authority=authority)
-    assert code_of(replica(redis, client=connect(place)).open, NONCE) == "STATE_UNREACHABLE"
+    """One with a certificate of the authority is taken; one of another, of nobody known, or without TLS is none."""
+    (chain, key), (other, _) = (self_signed(tmp_path, name) for name in ("redis", "other"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(chain), "--tls-key-file", str(key))
+    with redis_server(tmp_path, "--save", "", *tls, "--tls-auth-clients", "no") as server:
+        right = replace(server.place(), url=f"rediss://localhost:{port}/0", authority=chain)
+        assert replica(server, client=connect(right)).open(NONCE).state is SessionState.WAITING
+        plain = redis.url.replace("redis://127.0.0.1", "rediss://localhost")
+        for wrong in ({"authority": other}, {"authority": None}, {"url": plain}):
+            assert code_of(replica(server, client=connect(replace(right, **wrong))).open, NONCE) == "STATE_UNREACHABLE"
 
 
 def test_what_is_told_of_a_token_is_the_token():

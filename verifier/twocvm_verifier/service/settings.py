@@ -133,12 +133,12 @@ class Limits(Section):
     """What one client, and all together, may ask of one process."""
 
     requests_per_second: Annotated[float, Field(gt=0, le=1e6)] = 100.0
-    """Of one client (an IPv4 address, or the /64 of an IPv6 address), in the long run."""
+    """Of one client (an IPv4 address, or the /64 of an IPv6 address), in the long run; see `listen.proxies`."""
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     """Of one client, at once."""
     concurrent: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Requests that are under way at a time; each may have a body of 2 MiB."""
-    connections: Annotated[int, Field(ge=1, le=65_536)] = 1024
+    connections: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Connections at a time."""
     connections_per_client: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Connections of one client at a time; of what stands before this process, all."""

@@ -39,12 +39,13 @@ _SECRET: Final = f"{PREFIX}:secret"
 _LIFETIMES: Final = 2
 _PROCESSING, _COMPLETE, _FAILED, _FORGOTTEN = b"p", b"c", b"f", b"g"
 
-# A start has its own run_id; what was pushed out is counted; who empties it empties the secret too.
+# A start has its own run_id, and who takes over from another its own master_replid; what was pushed out is counted; who
+# empties it empties the secret too.
 _EPOCH: Final = """
 local function epoch(secret)
-    local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-    local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
-    return secret .. run .. evicted
+    local told = redis.call('INFO', 'server', 'stats', 'replication')
+    local run, line = string.match(told, 'run_id:(%x+)'), string.match(told, 'master_replid:(%x+)')
+    return secret .. run .. line .. string.match(told, 'evicted_keys:(%d+)')
 end
 """
 _MOMENT: Final = f"""{_EPOCH}
