@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 TESTS  ?= tests
 SECONDS ?= 60
 
-.PHONY: demo test check bench components docs fuzz lock clean help
+.PHONY: demo test check bench evaluation components docs fuzz lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
 	@echo "make test        the default test suite"
 	@echo "make check       what CI runs: style, types, import contracts, tests with coverage"
 	@echo "make bench       what it costs, as ratios measured in one run"
+	@echo "make evaluation  the paper's benchmarks, natively and in both layers; REDUCED=1, LABEL=snp"
 	@echo "make components  build the example components again and compare the bytes"
 	@echo "make fuzz        every parser, for SECONDS=60"
 
@@ -34,6 +35,11 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
+# Whatever cannot be had leaves its columns empty, with the reason.
+evaluation: $(VENV)/.dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/components/requirements.txt || true
+	$(BIN)/python -m bench.evaluation run $(if $(REDUCED),--reduced) $(if $(LABEL),--label $(LABEL))
+
 components: $(VENV)/.dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/components/requirements.txt
 	$(BIN)/python -m tools.build_components
@@ -41,6 +47,7 @@ components: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.codes_page
+	$(BIN)/python -m tools.settings_table
 	$(BIN)/python -m tools.session_diagram
 	$(BIN)/python -m tools.session_model
 
