@@ -39,6 +39,8 @@ def test_three_participants_on_a_device(tmp_path: Path, firmware: Firmware, way:
         guest.world = acting_world(MEASUREMENT, commands=["read /in/records-a/data"])
         everybody: dict[str, Side] = release_all(guest, tmp_path)  # type: ignore[arg-type]
         for name, side in everybody.items():
+            with guest.side(guest.world).connect(name) as client:
+                assert client.log()[0].members["platform"] == "snp"
             with side.connect() as session:
                 receipt = session.receipt(wait_seconds=PATIENCE_SECONDS)
                 receipt.verify()

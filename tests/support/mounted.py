@@ -73,6 +73,7 @@ class Tsm:
         meddling: Called with the entry after an operation on a file, by the same names: somebody else at work.
         contents: What a file holds instead.
         hidden: Files that are not there.
+        short: Files of which every write takes a byte less than it is given.
         entries: By name.
         first_generation: Of every entry.
     """
@@ -84,6 +85,7 @@ class Tsm:
     meddling: dict[str, list[Callable[[Entry], None]]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    short: set[str] = field(default_factory=set)
     entries: dict[str, Entry] = field(default_factory=dict)
     first_generation: int = 0
 
@@ -257,7 +259,7 @@ class FileSystem:
             handle.written[offset : offset + size] = value
         else:
             self._tsm.write(handle.entry, handle.file, value)
-        return struct.pack("<II", size, 0)
+        return struct.pack("<II", size - (handle.file in self._tsm.short), 0)
 
     def _release(self, _: tuple[str, str], request: bytes) -> bytes:
         del self._handles[struct.unpack_from("<Q", request)[0]]

@@ -244,6 +244,15 @@ def test_firmware_that_says_no(bench: Bench, trouble: Change | Fail) -> None:
     device.close()
 
 
+@pytest.mark.parametrize("file", ["privlevel", "inblob"])
+def test_write_that_is_taken_in_part(bench: Bench, file: str) -> None:
+    """A write that is not taken whole is said, and no report over a part of it is read."""
+    bench.tsm.short.add(file)
+    refusal = bench.refused()
+    assert (refusal.code, f"writing {file}" in refusal.detail) == ("DEVICE_REFUSED", True)
+    assert bench.firmware.asked == []
+
+
 def test_level_that_the_kernel_refuses(bench: Bench) -> None:
     """A level that was raised since the device was opened is refused, and said."""
     device = bench.open()

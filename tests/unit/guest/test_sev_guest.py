@@ -14,6 +14,7 @@ from tests.support.simulated import launch
 from tests.support.snp_firmware import BUSY, Change, Fail, Firmware, table_of
 
 from twocvm_guest.platforms import sev_guest_abi as abi
+from twocvm_guest.platforms.detect import SNP_DEVICES, look, open_snp
 from twocvm_guest.platforms.device import PAUSES_SECONDS, DeviceError
 from twocvm_guest.platforms.sev_guest import KeyField, KeyRequest, RootKey, SevGuest
 from twocvm_guest.platforms.simulated import TCB
@@ -249,6 +250,15 @@ def test_derived_key_that_is_none(bench: Bench) -> None:
         with pytest.raises(DeviceError) as refusal:
             bench.key()
         assert refusal.value.code == code
+
+
+def test_machine_with_this_device_alone(bench: Bench) -> None:
+    """What opens a machine's platform finds the device by itself, and the doctor sees it and makes no report."""
+    usable, told = bench.run(lambda: look(SNP_DEVICES["/dev/sev-guest"]))
+    assert (usable, bench.firmware.asked) == (True, []), told
+    platform = bench.run(open_snp)
+    assert (platform.way, platform.vek()) == ("/dev/sev-guest", bench.firmware.platform.vek())
+    platform.close()
 
 
 def test_report_data_has_one_length(bench: Bench) -> None:
