@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=BUILT, help="the folder of results (default: build/evaluation)")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, then make the report")
-    run.add_argument("--reduced", action="store_true", help="small: three minutes on two cores")
+    run.add_argument("--reduced", action="store_true", help="small, into a folder of its own: three minutes, two cores")
     run.add_argument("--label", choices=LABELS, default="plain", help="which columns are filled")
     run.add_argument("--only", nargs="+", choices=classes.NAMES, default=classes.NAMES, help="these classes")
     commands.add_parser("report", help="make the report again of what was measured")
@@ -59,6 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.label == "snp" and not machine.is_snp_guest():
         print("--label snp: this machine is no SEV-SNP guest, so that nothing it measures is of one", file=sys.stderr)
         return 2
+    out = arguments.out / "reduced" if arguments.reduced else arguments.out
     described = {**machine.describe(), "commit": _commit(), "load_before": load.averages()}
     started = _now()
     workloads = tuple(_measured(arguments.only, Plan(reduced=arguments.reduced)))
@@ -70,8 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
         machine={**described, "load_after": load.averages()},
         workloads=workloads,
     )
-    record.write(run, arguments.out / f"{arguments.label}.json")
-    _report(_read(arguments.out), arguments.out)
+    record.write(run, out / f"{arguments.label}.json")
+    _report(_read(out), out)
     return _ending(run)
 
 

@@ -43,8 +43,8 @@ _MULTIPLIER: Final = Callee(
 def workloads(plan: Plan) -> Iterator[Workload]:
     """Yield the class's workloads."""
     for n in (64, BOUNDED_SIZE) if plan.reduced else SIZES:
-        yield from _product(n, plan)
-        yield from _crossing(n, plan)
+        yield from kernel(_product(n, plan), plan)
+        yield from kernel(crossing(n, plan), plan)
     for each in _bounded(plan):
         yield from kernel(each, plan)
 
@@ -53,9 +53,9 @@ def _times(n: int, plan: Plan) -> int:
     return max(1, int((2e7 if plan.reduced else 4e8) / n**2))
 
 
-def _product(n: int, plan: Plan) -> Iterator[Workload]:
+def _product(n: int, plan: Plan) -> Kernel:
     times = _times(n, plan)
-    it = Kernel(
+    return Kernel(
         name=f"arithmetic/product-{n}-fused",
         title=f"{n} x {n} matrix times vector, f64, all in one component",
         sources=(KERNELS / "product.c",),
@@ -65,13 +65,13 @@ def _product(n: int, plan: Plan) -> Iterator[Workload]:
         floats=True,
         whole=Request(size=n, times=(times * 3,)) if n == BOUNDED_SIZE else None,
     )
-    yield from kernel(it, plan)
 
 
-def _crossing(n: int, plan: Plan) -> Iterator[Workload]:
+def crossing(n: int, plan: Plan) -> Kernel:
+    """Return the kernel that has its products made by another component, of matrices of n x n."""
     times = _times(n, plan)
     least = n * n * _LEAST_SECONDS_A_NUMBER
-    it = Kernel(
+    return Kernel(
         name=f"arithmetic/product-{n}-crossing",
         title=f"{n} x {n} matrix times vector, f64, from one component to another",
         sources=(KERNELS / "crossing.c",),
@@ -81,11 +81,10 @@ def _crossing(n: int, plan: Plan) -> Iterator[Workload]:
             Step(name="one crossing a product", units=times, unit="products", least_seconds=least),
         ),
         bounds=(_MOST if n == BOUNDED_SIZE else 0, 0),
-        paper=(_PAPER[n], ""),
+        paper=(_PAPER.get(n, ""), ""),
         callee=lambda: _MULTIPLIER,
         whole=Request(size=n, times=(times * 2, times * 2)) if n == BOUNDED_SIZE else None,
     )
-    yield from kernel(it, plan)
 
 
 def _bounded(plan: Plan) -> Iterator[Kernel]:

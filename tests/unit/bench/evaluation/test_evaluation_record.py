@@ -1,0 +1,41 @@
+"""A run is kept as it was measured, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bench.evaluation import record
+from tests.support.evaluations import absent, measured, run
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """Every sample, digest and reason comes back; what follows from them stands beside."""
+    whole = run(measured({"gcc": [1.0, 1.1], "wasm": [2.0, 2.1]}, columns=(absent("clang", "not here"),)))
+    record.write(whole, tmp_path / "plain.json")
+    assert record.read(tmp_path / "plain.json") == whole
+    document = json.loads((tmp_path / "plain.json").read_bytes())
+    assert document["workloads"][0]["ratios"][0]["figure"]["least"] == 2.0
+    assert [each["empty"] for each in document["workloads"][0]["columns"]] == ["", "", "not here"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": "other"},
+        {"workloads": [{"name": "x"}]},
+        {"started": "yesterday"},
+        {"more": 1},
+        {"machine": {}},
+    ],
+)
+def test_what_is_no_run_is_neither_written_nor_read(tmp_path: Path, change: dict[str, object]) -> None:
+    """The schema decides."""
+    document = record.to_json(run(measured({"gcc": [1.0]}))) | change
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r".+"):
+        record.read(path)
+    with pytest.raises(ValueError, match=r".+"):
+        record.write(run(measured({"gcc": [1.0]}), label="other"), path)

@@ -1,0 +1,213 @@
+"""The report says what was measured and what was not, and runs nothing in who reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from bench.evaluation import __main__ as command
+from bench.evaluation import classes, record, table
+from bench.evaluation.chapter import Bar, Bars, Cell, Chapter, Line, Plot, Point, Table, duration
+from bench.evaluation.model import Comparison, Plan
+from bench.evaluation.report.page import page
+from bench.evaluation.report.scale import Axis
+from bench.evaluation.runs import Measured, Runs
+from bench.evaluation.standard import OVER_PAPERS
+from tests.support.evaluations import column, measured, run, runs
+
+STEP = "one crossing a run"
+LAYERS = Comparison(name=OVER_PAPERS, step=STEP, of=("wasm",), over=("gcc", "clang"))
+
+
+class Tags(HTMLParser):
+    """Collects tags, attributes and text; every tag that opens must close."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+        self.open += [] if tag in self.VOID else [tag]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _page(of: Runs) -> Tags:
+    return Tags(page(of, [classes.load(name).chapter(of) for name in classes.NAMES]))
+
+
+def _layers(wasm: float) -> Measured:
+    it = measured({"gcc": [1.0], "wasm": [wasm]}, name="arithmetic/product-512-crossing")
+    return replace(it, steps=(replace(it.steps[0], name=STEP),), comparisons=(LAYERS,))
+
+
+def test_the_page_is_whole_and_inert() -> None:
+    """Every tag is closed, nothing runs, nothing is loaded, and what a machine calls itself is text."""
+    found = _page(runs(measured({"gcc": [1.0, 1.2], "wasm": [1.5, 1.6]})))
+    assert not found.open
+    assert not found.seen & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert not [name for name, _ in found.attributes if name.startswith("on") or name in ("src", "href")]
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in found.attributes
+    assert "A <chip> & more" in found.text
+
+
+def test_what_was_not_measured_inside_is_said() -> None:
+    """Without a run in an SEV-SNP guest the page says so, and that nothing is said of that layer."""
+    assert "Nothing here was measured in an SEV-SNP guest" in _page(runs(_layers(2.0))).text
+
+
+def test_a_reduced_run_is_no_ground_for_conclusions() -> None:
+    """The page says so."""
+    assert "too small to conclude anything" in _page(Runs(plain=run(_layers(2.0), reduced=True), snp=None)).text
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (measured({"gcc": [1.0]}, columns=(column("wasm", [7.77], digest="bb"),)), "its result differs"),
+        (measured({"gcc": [1e-9], "wasm": [7.77]}, least_seconds=1e-6), "the loop was removed"),
+        (measured({"gcc": [1.0]}, columns=(column("wasm", [7.77], wall_end_ns=0),)), "a clock went back"),
+        (measured({"gcc": [1.0], "wasm": [7.77]}, others=0.5), "the machine was under load"),
+        (measured({"wasm": [7.77]}), "no gcc"),
+    ],
+)
+def test_what_must_not_be_told_is_named_instead(broken: Measured, said: str) -> None:
+    """Wherever a ratio must not be told, the page has the reason, and the ratio nowhere."""
+    found = _page(runs(broken))
+    assert said in found.text
+    assert "1 ratios" in found.text
+    assert not re.search(r"mean \d|min \d", found.text)
+
+
+def test_the_outer_layer_is_told_of_one_processor_only() -> None:
+    """With both runs it is the component's time inside over outside; of two processors there is no such ratio."""
+    inside = run(_layers(3.0), label="snp", snp=True)
+    both = _page(Runs(plain=run(_layers(2.0)), snp=inside)).text
+    assert "1.50" in both
+    assert "Nothing here was measured" not in both
+    apart = _page(Runs(plain=run(_layers(2.0), cpu="another"), snp=inside)).text
+    assert "1.50" not in apart
+    assert "the two runs are of two processors" in apart
+
+
+def test_plots_have_every_point_with_its_numbers() -> None:
+    """Each point and bar says its numbers, a group without a bar has none, and one number alone can be drawn."""
+    line = Line(name="a & b", points=(Point(x=32, y=1.5, deviation=0.1), Point(x=1024, y=1.0)))
+    one = Line(name="one", points=(Point(x=64, y=1.0),), dashed=True)
+    bars = Bars(caption="bars", y_label="y", groups=("g", "h"), series=(("s", (Bar(height=2.0, deviation=0.5), None)),))
+    lines = [Line(name=str(number), points=one.points) for number in range(5)]
+    parts = (
+        Plot(caption="p", x_label="x", y_label="y", lines=(line, one), x_log=True),
+        Plot(caption="q", x_label="x", y_label="y", lines=tuple(lines), y_log=True),
+        bars,
+        Table(caption="t", head=("h",), rows=((Cell(text="x", holds=False),),)),
+    )
+    of = runs(measured({"gcc": [1.0]}))
+    found = Tags(page(of, [Chapter(title="c", paragraphs=("p",), parts=parts, conclusions=())]))
+    assert not found.open
+    assert "a & b: 1.5 ± 0.1 at 32" in found.text
+    assert "g, s: 2" in found.text
+    assert "h, s" not in found.text
+
+
+def test_axes_have_round_marks() -> None:
+    """Marks are at powers of two or at round numbers, all on the axis; an axis over one number has a length."""
+    assert [mark.text for mark in Axis.over([1 << 10, 1 << 16], log=True).marks()][-1] == "64 Ki"
+    assert [mark.text for mark in Axis.over([0.0, 1.0], from_zero=True).marks()][:2] == ["0", "0.5"]
+    for axis in (Axis.over([3.0]), Axis.over([0.0]), Axis.over([]), Axis.over([5.0], log=True)):
+        assert axis.most > axis.least
+        assert all(0 <= mark.share <= 1 for mark in axis.marks())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (1.5, "1.5 s"), (0.002, "2 ms"), (3e-6, "3 µs"), (4e-9, "4 ns"), (5e-11, "0.05 ns")],
+)
+def test_durations_have_a_unit_that_suits_them(seconds: float, text: str) -> None:
+    """From seconds to parts of a nanosecond."""
+    assert duration(seconds) == text
+
+
+def test_the_table_is_put_where_readme_has_its_marks(tmp_path: Path) -> None:
+    """The machine is named, what was not measured has no figure, and the rest of the file stays as it was."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    made = table.markdown(runs(_layers(2.0)))
+    table.into(readme, made)
+    table.into(readme, made)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "A <chip> & more" in text
+    assert text.count(table.BEGIN) == 1
+    readme.write_text("nothing")
+    with pytest.raises(ValueError, match="no place"):
+        table.into(readme, made)
+
+
+def test_no_table_is_made_of_a_reduced_run() -> None:
+    """What says nothing is not put into README."""
+    with pytest.raises(ValueError, match="whole run"):
+        table.markdown(Runs(plain=run(reduced=True), snp=None))
+
+
+@pytest.mark.parametrize("plan", [Plan(reduced=True, fetches=False), Plan(reduced=False, fetches=False)])
+def test_what_is_told_is_what_is_measured(plan: Plan) -> None:
+    """Workloads have names of their own and of their class, and the table's rows are of workloads that there are."""
+    found = [(name, each) for name in classes.NAMES for each in classes.load(name).workloads(plan)]
+    names = [each.name for _, each in found]
+    assert len(set(names)) == len(names)
+    assert all(each.name.startswith(f"{name}/") for name, each in found)
+    there = {(each.name, wanted.name, wanted.step) for _, each in found for wanted in each.comparisons}
+    for each in (each for _, each in found):
+        assert {wanted.step for wanted in each.comparisons} <= {step.name for step in each.steps}
+    if not plan.reduced:
+        assert {ratio for row in table.ROWS for ratio in row.ratios} <= there
+
+
+def test_a_label_that_this_machine_is_not_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SEV-SNP columns are filled in an SEV-SNP guest only."""
+    monkeypatch.setattr(command.machine, "is_snp_guest", lambda: False)
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "run", "--reduced", "--label", "snp"])
+    assert command.main() == 2
+    assert "no SEV-SNP guest" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_is_made_again_of_what_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The JSON alone gives the page and the table; without one there is nothing to make."""
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "report"])
+    assert command.main() == 2
+    record.write(run(_layers(2.0)), tmp_path / "plain.json")
+    assert command.main() == 0
+    assert "What the two layers cost" in (tmp_path / "report.html").read_text()
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "table"])
+    capsys.readouterr()
+    assert command.main() == 0
+    assert "times the best strict native" in capsys.readouterr().out
+    assert json.loads((tmp_path / "plain.json").read_bytes())["schema"] == record.SCHEMA
