@@ -26,6 +26,7 @@ def test_manifest_hash() -> None:
 def test_policy_digest_and_simulated_measurement() -> None:
     """A policy is named by SHA-256; the simulated MEASUREMENT is as wide as a real one, SHA-384."""
     assert framing.policy_digest(b"{}") == _sha256(b"2cvm.policy.v1\x00{}")
+    assert framing.reference_values_digest(b"{}") == _sha256(b"2cvm.reference-values.v1\x00{}")
     assert framing.audit_digest(b"{}") == _sha256(b"2cvm.audit.v1\x00{}")
     assert framing.simulated_measurement(b"[]") == hashlib.sha384(b"2cvm.simulated.v1\x00[]").digest()
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.amd import AT
 from tests.support.redis_server import RedisServer, redis_server
 
+from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.framing import sha256
 from twocvm_verifier.service.problems import ServiceError
 from twocvm_verifier.service.state import documents
@@ -156,7 +157,11 @@ def test_a_time_that_is_none(tmp_path):
     place = tmp_path / "policies/names/main.jsonl"
     place.parent.mkdir(parents=True)
     place.write_text(f'{{"at":"yesterday","by":"token","sha256":"{"0" * 64}"}}\n')
-    assert code_of(lambda: FolderDocuments(tmp_path).history(Kind.POLICY, "main")) == "DOCUMENT_DAMAGED"
+    with pytest.raises(ServiceError) as damaged:
+        FolderDocuments(tmp_path).history(Kind.POLICY, "main")
+    cause = damaged.value.__cause__
+    assert isinstance(cause, MalformedError)
+    assert (damaged.value.code, cause.code) == ("DOCUMENT_DAMAGED", "MALFORMED_STORED_DOCUMENT")
 
 
 def test_a_folder_that_cannot_be_used(tmp_path):
