@@ -156,7 +156,7 @@ def _violations(browser: Chrome) -> list[Any]:
 # Both widths and both lights, each once.
 @pytest.mark.parametrize(("width", "light"), SCREENS[:2])
 def test_everybody_can_read_it(browser: Chrome, width: int, light: str) -> None:
-    """Axe finds no fault: contrast, headings, landmarks, names, tables, on a large screen and on a small one in the dark."""
+    """Axe finds no fault: contrast, headings, landmarks, names, tables; on a large screen, on a small one at night."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed in build/axe")
     with serving([]) as url:

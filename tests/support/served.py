@@ -127,8 +127,9 @@ def served(folder: Path, *, policy: Policy, limits: dict[str, Any] | None = None
     finally:
         process.terminate()
         _, err = process.communicate(timeout=30)
-    # Nothing that was sent made it say anything; what it says of its own errors would stand here.
-    assert err == "", err[-4000:]
+    # Nothing that was sent made it say more than that it is no HTTP; what it says of its own errors would stand here.
+    said = [each for each in err.splitlines() if each != "WARNING:uvicorn.error:Invalid HTTP request received."]
+    assert said == []
     assert process.returncode == 0
 
 

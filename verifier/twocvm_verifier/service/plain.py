@@ -20,6 +20,7 @@ from .problems import ServiceError, problem
 
 _PATH: Final = re.compile(rb"/(?:[A-Za-z0-9._~:@!$&'()*+,;=-]+(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)*)?", re.ASCII)
 _DOTS: Final = frozenset({b".", b".."})
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _ONCE: Final = (
     b"authorization", b"content-encoding", b"content-length", b"content-type", b"host", b"transfer-encoding",
 )  # fmt: skip
@@ -47,6 +48,8 @@ class Plain:
 
 
 def _refusal(scope: Scope) -> TwoCvmError | None:
+    if scope["http_version"] not in _VERSIONS:
+        return MalformedError(DOCUMENT, "version", "want HTTP/1.1 or HTTP/1.0")
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     if not _PATH.fullmatch(path) or not _DOTS.isdisjoint(path.split(b"/")):
         return ServiceError("SERVICE_ROUTE", "request: its path is none of this service's")
