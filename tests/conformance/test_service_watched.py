@@ -75,7 +75,7 @@ def evidence() -> dict[str, object]:
 
 def ask(service: Served) -> requests.Response:
     """Have the evidence judged, over a connection of its own."""
-    return requests.post(f"{service.url}/v1/appraise?explain=1", json=evidence(), timeout=10)
+    return requests.post(f"{service.url}/v1/appraise?explain=1", json=evidence(), timeout=30)
 
 
 def figure(text: str, name: str) -> float:
@@ -100,24 +100,24 @@ def test_two_workers_are_watched_as_one(tmp_path: Path, capsys) -> None:
         }
         with serving("--workers", "2", "--key", str(new_key(tmp_path / "key.pem")), settings=settings) as service:
             jwks = tmp_path / "jwks.json"
-            jwks.write_bytes(requests.get(f"{service.url}/.well-known/jwks.json", timeout=10).content)
+            jwks.write_bytes(requests.get(f"{service.url}/.well-known/jwks.json", timeout=30).content)
             with ThreadPoolExecutor(8) as crowd:
                 answers = list(crowd.map(lambda _: ask(service), range(40)))
             assert {answer.status_code for answer in answers} == {200}
             metrics = f"http://127.0.0.1:{port}/metrics"
-            told = requests.get(metrics, timeout=10).text
+            told = requests.get(metrics, timeout=30).text
             assert figure(told, "verdicts_total") == 40
             assert figure(told, "audit_records_total") == 40
             assert figure(told, "audit_writable") == 1
             assert 'route="/v1/appraise",status="2xx"' in told
-            assert requests.get(f"{service.url}/metrics", timeout=10).status_code == 404
+            assert requests.get(f"{service.url}/metrics", timeout=30).status_code == 404
             (first, *_) = service.workers()
             os.kill(first, signal.SIGKILL)
-            wait_until(lambda: first not in service.workers() and len(service.workers()) == 2)
-            requests.get(f"{service.url}/{MARK}?{MARK}", timeout=10)
-            wait_until(lambda: ask(service).status_code == 200)
-            assert figure(requests.get(metrics, timeout=10).text, "verdicts_total") == 41
-            assert figure(requests.get(metrics, timeout=10).text, "requests_in_flight") == 0
+            wait_until(lambda: first not in service.workers() and len(service.workers()) == 2, seconds=30)
+            requests.get(f"{service.url}/{MARK}?{MARK}", timeout=30)
+            wait_until(lambda: ask(service).status_code == 200, seconds=30)
+            assert figure(requests.get(metrics, timeout=30).text, "verdicts_total") == 41
+            assert figure(requests.get(metrics, timeout=30).text, "requests_in_flight") == 0
             stderr = service.process.stderr
             assert stderr is not None
             service.process.send_signal(signal.SIGTERM)

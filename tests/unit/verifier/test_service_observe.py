@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import sys
+from concurrent.futures import Future
 
 import pytest
 from fastapi import APIRouter
@@ -19,7 +20,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.testclient import TestClient
 from tests.support.audit_logs import KEY, OTHER_KEY, auditing, codes, examined
 from tests.support.sdk import StandingClock
-from tests.support.verifier_service import ISSUER, asked, by_parts, for_release, naming_policy, parts, report
+from tests.support.verifier_service import (
+    FEDERATION,
+    ISSUER,
+    asked,
+    by_parts,
+    for_release,
+    naming_policy,
+    parts,
+    report,
+)
 
 from twocvm_verifier.errors import FetchError, MalformedError, UnsupportedError
 from twocvm_verifier.service import app as service_app
@@ -366,6 +376,7 @@ def test_a_verdict_is_recorded_as_it_was_told(lines, tmp_path):
         world = World(lines, ledger=AuditLedger(log), default=naming_policy())
         answer = world.client.post(APPRAISE, json=for_release(), headers={"X-Request-Id": "r-1"}).json()
         refused = world.client.post(APPRAISE, json=asked(nonce="AAAAAAAAAAA")).json()
+        assert "token" not in world.client.post(APPRAISE, json=asked(audience=FEDERATION)).json()
     records = [json.loads(line) for line in (tmp_path / "audit" / ACTIVE).read_bytes().splitlines()]
     told = [record for record in records if record["kind"] == "verdict"]
 
@@ -377,6 +388,8 @@ def test_a_verdict_is_recorded_as_it_was_told(lines, tmp_path):
     assert told[0]["policy"] == answer["appraisal"]["policy"]["sha256"]
     assert (told[0]["verdict"], told[0]["purpose"]) == ("affirming", "release")
     assert (told[1]["verdict"], told[1]["code"]) == (refused["appraisal"]["verdict"], refused["appraisal"]["code"])
+    assert "jti" in told[1]
+    assert not told[2].keys() & {"jti", "kid", "manifest"}
     assert codes(examined(tmp_path / "audit", key=OTHER_KEY)) == []
 
 
@@ -390,6 +403,22 @@ def test_a_verdict_that_cannot_be_recorded_is_not_told(lines, tmp_path):
     assert "retry-after" in answer.headers
     assert "token" not in answer.text.replace("tokens", "")
     assert world.figure("verdicts_total", verdict="warning") == 0
+
+
+def test_a_disk_that_does_not_answer_is_given_up(lines, monkeypatch):
+    """Who waits for a record is sent away before its request ends, and a record that comes late harms nobody."""
+
+    class Stuck:
+        def record(self, entry):
+            waiting.set_running_or_notify_cancel()
+            return waiting
+
+    waiting: Future[None] = Future()
+    monkeypatch.setattr("twocvm_verifier.service.audit.ledger.PATIENCE_SECONDS", 0.05)
+    world = World(lines, ledger=AuditLedger(Stuck()))
+    answer = world.client.post(APPRAISE, json=asked())
+    assert (answer.status_code, answer.json()["code"]) == (503, "AUDIT_UNAVAILABLE")
+    waiting.set_result(None)
 
 
 def watch_of(settings: Settings) -> Watch:

@@ -73,6 +73,8 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        # Where there is none, nothing is wrong with it.
+        self._audit.set(1)
 
     def begun(self) -> None:
         """Count a request that has come."""

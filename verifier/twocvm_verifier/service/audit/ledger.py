@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from twocvm_verifier.service.appraisals import Outcome
+from twocvm_verifier.service.problems import ServiceError
 
 from .record import Entry, Kind
 from .writer import AuditLog
+
+# A disk that hangs keeps nobody for as long as a request may take.
+PATIENCE_SECONDS: Final = 5.0
 
 
 class Ledger(Protocol):
@@ -46,7 +50,10 @@ class AuditLedger:
         Raises:
             ServiceError: AUDIT_UNAVAILABLE.
         """
-        await asyncio.wrap_future(self._log.record(entry))
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self._log.record(entry)), PATIENCE_SECONDS)
+        except TimeoutError as error:
+            raise ServiceError("AUDIT_UNAVAILABLE", "audit log: the disk does not answer") from error
 
 
 def verdict_entry(outcome: Outcome, *, request_id: str, token_id: str, key_id: str) -> Entry:

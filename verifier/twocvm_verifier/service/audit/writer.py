@@ -139,7 +139,7 @@ class AuditLog:
     def _settle(self, batch: list[_Waiting]) -> None:
         try:
             self._position = self._commit([each.entry for each in batch])
-        except (OSError, TwoCvmError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and the thread goes on
             self._events.refused(_reason(error))
             for each in batch:
                 each.durable.set_exception(_unavailable("was not written"))
