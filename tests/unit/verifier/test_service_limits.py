@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 
 import pytest
 import uvicorn
@@ -13,7 +14,8 @@ from uvicorn.server import ServerState
 
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
-from twocvm_verifier.service import assembly
+from twocvm_verifier.service import assembly, serve
+from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.clients import Forwarded, client_of, is_named, parse_networks
 from twocvm_verifier.service.limits import Guard, Rate
 from twocvm_verifier.service.problems import ServiceError
@@ -281,3 +283,21 @@ def test_a_connection_that_was_sent_away_is_not_listened_to():
     assert wire.closed
     assert wire.written.startswith(b"HTTP/1.1 503 ")
     assert wire.written.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_answers_do_not_wait_for_acknowledgements(workers):
+    """What is accepted sends at once; else each answer over a kept connection would take 40 ms."""
+    listeners = serve._listening(parse_address("127.0.0.1:0"), workers=workers)
+    try:
+        assert len({listener.getsockname() for listener in listeners}) == 1
+        for listener in listeners:
+            assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        if workers == 1:
+            with socket.create_connection(listeners[0].getsockname(), timeout=10):
+                accepted, _ = listeners[0].accept()
+                with accepted:
+                    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        for listener in listeners:
+            listener.close()

@@ -157,6 +157,8 @@ def _listening(address: Address, *, workers: int) -> list[socket.socket]:
             for _ in range(workers):
                 port = listeners[0].getsockname()[1] if listeners else address.port
                 listener = socket.create_server((address.host, port), family=family, reuse_port=workers > 1)
+                # What is accepted inherits it: else the end of each answer waits for the other side's acknowledgement.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 listeners.append(opened.enter_context(listener))
         except OSError as error:
             raise unusable(address.host, error, option="--listen") from error
