@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from twocvm_guest.main import run
@@ -9,7 +11,7 @@ from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.configuration import Configured, Said, configure, shown
 from twocvm_verifier.service.rules import require_sound
-from twocvm_verifier.service.settings import Listen, Settings, State, Tokens
+from twocvm_verifier.service.settings import Listen, Policies, Settings, State, Tokens
 
 PREFIX = "TWOCVM_VERIFIER_"
 
@@ -196,3 +198,16 @@ def test_an_address_has_a_url():
     assert parse_address("[::1]:0").url("https", port=7) == "https://[::1]:7"
     assert parse_address("192.0.2.1:80").url("http", port=80) == "http://192.0.2.1:80"
     assert not parse_address("192.0.2.1:80").loopback
+
+
+def test_documents_that_could_not_be_shared_or_reached():
+    """Workers share no memory, a folder goes with documents in one, and certificates are shown only over TLS."""
+    workers = Listen(workers=2)
+    shared = {"listen": workers, "state": State(store="redis")}
+    assert "policies.documents" in unsound(**shared, policies=Policies(admin_token=Path("t")))
+    assert "policies.folder" in unsound(policies=Policies(documents="folder"))
+    assert "policies.folder" in unsound(policies=Policies(folder=Path("d")))
+    assert "policies.admin_certificates" in unsound(policies=Policies(admin_certificates=("ab",)))
+    kept = Tokens(keeper="hsm:2", keeper_public=Path("p"))
+    require_sound(Settings(**shared, tokens=kept, policies=Policies(admin_token=Path("t"), documents="redis")))
+    require_sound(Settings(**shared, tokens=kept))
