@@ -24,8 +24,12 @@ from twocvm_verifier.shell import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .platforms.attester import Attester
+    from .platforms.azure import AzurePlatform
     from .platforms.simulated import SimulatedPlatform
+    from .platforms.snp import SnpPlatform
     from .runtime.isolation import IsolationReport
 
 app = command_group()
@@ -81,7 +85,11 @@ def serve(
         from .platforms.azure import open_azure
         from .platforms.detect import open_any, open_snp
 
-        openers = {PlatformChoice.AUTO: open_any, PlatformChoice.SNP: open_snp, PlatformChoice.AZURE: open_azure}
+        openers: dict[PlatformChoice, Callable[[], SnpPlatform | AzurePlatform]] = {
+            PlatformChoice.AUTO: open_any,
+            PlatformChoice.SNP: open_snp,
+            PlatformChoice.AZURE: open_azure,
+        }
         with closing(openers[platform]()) as real:
             isolation = _isolation(demand_all=require_isolation)
             _serve(real, isolation, host=host, port=port, output=output, quiet=quiet)

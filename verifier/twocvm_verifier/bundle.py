@@ -19,6 +19,7 @@ from typing import Final
 from . import strictjson
 from .advisories import Advisory, advisory_of_document, documents_of, require_unique
 from .appraisal import appraise_examination
+from .azure.verify import quoted_of
 from .clock import format_time, parse_time
 from .errors import BindingError, MalformedError
 from .jsonfields import Fields
@@ -34,7 +35,7 @@ SCHEMA: Final = "twocvm/bundle/v1"
 # A manifest and a policy of their greatest sizes, and a result of a few hundred checks.
 MAX_BUNDLE_BYTES: Final = 4 * MAX_MANIFEST_BYTES
 _REQUIRED: Final = frozenset({"schema", "judged_at", "report", "vek", "policy", "advisories", "result"})
-_OPTIONAL: Final = frozenset({"chain", "crl", "manifest"})
+_OPTIONAL: Final = frozenset({"chain", "crl", "azure", "claims", "manifest"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,11 @@ class Case:
         policy: What its owner accepted.
         advisories: The attacks that are looked for.
         judged_at: The time that is judged at (aware, UTC).
+        azure: What a paravisor's vTPM says of the guest, where it speaks for it.
+        claims: The claims that the vTPM's quote binds; there exactly if `azure` is.
+
+    Raises:
+        ValueError: One of the last two without the other.
     """
 
     report: bytes = field(repr=False)
@@ -60,6 +66,12 @@ class Case:
     policy: Policy
     advisories: tuple[Advisory, ...] = field(repr=False)
     judged_at: datetime
+    azure: bytes | None = field(repr=False, default=None)
+    claims: bytes | None = field(repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        if (self.azure is None) != (self.claims is None):
+            raise ValueError("azure and claims stand together or not at all")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +93,7 @@ class Bundle:
             ValueError: The policy cannot be written as a document.
         """
         case = self.case
-        given = {"chain": case.chain, "crl": case.crl}
+        given = {"chain": case.chain, "crl": case.crl, "azure": case.azure, "claims": case.claims}
         optional: dict[str, Json] = {name: strictjson.base64url(raw) for name, raw in given.items() if raw is not None}
         if case.manifest is not None:
             optional["manifest"] = strictjson.parse(
@@ -108,7 +120,12 @@ def judge(case: Case, *, roots: Roots) -> Appraisal:
         MalformedError: Something in it is not what it claims to be, so that no rule can be asked.
     """
     examination = SnpVerifier(roots=roots).examine(
-        case.report, vek=case.vek, at=case.judged_at, chain=case.chain, crl=case.crl
+        case.report,
+        vek=case.vek,
+        at=case.judged_at,
+        chain=case.chain,
+        crl=case.crl,
+        quoted=quoted_of(case.azure, claims=case.claims),
     )
     return appraise_examination(
         examination,
@@ -137,6 +154,8 @@ def parse_bundle(raw: bytes) -> Bundle:
     result = members.json("result")
     if not isinstance(result, Mapping):
         raise MalformedError("bundle", "/result", "not an object")
+    if ("azure" in members) != ("claims" in members):
+        raise MalformedError("bundle", "", "azure and claims stand together or not at all")
     advisories = tuple(map(advisory_of_document, members.array("advisories")))
     require_unique(advisories)
     case = Case(
@@ -148,6 +167,8 @@ def parse_bundle(raw: bytes) -> Bundle:
         policy=policy_of_document(members.json("policy")),
         advisories=advisories,
         judged_at=_time(members.text("judged_at")),
+        azure=members.base64url("azure") if "azure" in members else None,
+        claims=members.base64url("claims") if "claims" in members else None,
     )
     bundle = Bundle(case=case, result=strictjson.canonical(result))
     if bundle.encode() != raw:

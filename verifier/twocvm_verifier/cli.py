@@ -60,7 +60,9 @@ if TYPE_CHECKING:
 
 app = command_group()
 
-Report: TypeAlias = Annotated[Path | None, file_option("The report, 1184 bytes; - is stdin.")]
+Report: TypeAlias = Annotated[
+    Path | None, file_option("The report, 1184 bytes, or evidence as a guest sends it; - is stdin.")
+]
 Crl: TypeAlias = Annotated[Path | None, file_option("The root's revocation list, DER; it must be of use.")]
 ManifestFile: TypeAlias = Annotated[
     Path | None, file_option("The manifest that the guest should be under.", "--manifest")
@@ -195,6 +197,8 @@ class _Evidence:
             policy=policy,
             advisories=shipped_advisories(),
             judged_at=judged_at,
+            azure=found.azure,
+            claims=found.claims,
         )
 
 

@@ -23,6 +23,7 @@ from .shell import certificate, file_option, read_file
 
 if TYPE_CHECKING:
     from .collateral import Collateral, Fetcher, Source
+    from .evidence import Evidence
     from .snp.certtable import CertTable
     from .snp.report import Report
     from .snp.roots import Roots
@@ -33,6 +34,8 @@ KDS_URL: Final = "https://kdsintf.amd.com"
 PATIENCE_SECONDS: Final = 90.0
 # A list that is at hand is used at rest until it ends; who releases something says what is too old.
 _ANY_AGE_SECONDS: Final = 3650.0 * 86_400.0
+# RFC 8949, 3.1: the major type of a map.
+_CBOR_MAP: Final = 5
 
 CertTableFile: TypeAlias = Annotated[
     Path | None, file_option("The certificate table that the host gave with the report.", "--cert-table")
@@ -75,17 +78,21 @@ class Gathered:
         vek: DER of its key's certificate.
         chain: PEM of intermediate and root, or None where none came along.
         crl: DER of the newest revocation list at hand, or None.
+        azure: What a paravisor's vTPM says of the guest, where the evidence is one's.
+        claims: The claims that it binds, likewise.
     """
 
     report: bytes = field(repr=False)
     vek: bytes = field(repr=False)
     chain: bytes | None = field(repr=False)
     crl: bytes | None = field(repr=False)
+    azure: bytes | None = field(repr=False, default=None)
+    claims: bytes | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceOptions:
-    """The files that a person named: of these only the report is always needed."""
+    """The files that a person named: of these only the report is always needed, or evidence as a guest sends it."""
 
     report: Path
     vek: Path | None
@@ -114,19 +121,45 @@ def gather(options: EvidenceOptions, *, places: Places, roots: Roots, at: dateti
     from .snp.vek import parse_vek
 
     raw = read_file(options.report, option="--report")
+    brought = _brought(raw)
+    raw = raw if brought is None else brought.report
     report, table = parse_report(raw), None
     if options.cert_table is not None:
         table = parse_cert_table(read_file(options.cert_table, option="--cert-table"))
-    der, collateral = _vek(options, report, table, places=places, roots=roots, at=at)
+    given = None if brought is None else brought.vek
+    der, collateral = _vek(options, report, table, given, places=places, roots=roots, at=at)
     chain = table.chain if table is not None else None
+    chain = chain if brought is None or brought.chain is None else brought.chain
     if options.chain is not None:
         chain = read_file(options.chain, option="--chain")
     vek = parse_vek(der).vek
     if options.crl is None:
-        return Gathered(report=raw, vek=der, chain=chain, crl=_newest_crl(vek, table, collateral, at=at))
-    crl = read_file(options.crl, option="--crl")
-    _require_usable(crl, vek, roots=roots, at=at)
-    return Gathered(report=raw, vek=der, chain=chain, crl=crl)
+        listed = None if table is None else table.blobs.get("crl")
+        crl = _newest_crl(vek, listed if brought is None or brought.crl is None else brought.crl, collateral, at=at)
+    else:
+        crl = read_file(options.crl, option="--crl")
+        _require_usable(crl, vek, roots=roots, at=at)
+    bound = brought is not None and brought.azure is not None
+    return Gathered(
+        report=raw,
+        vek=der,
+        chain=chain,
+        crl=crl,
+        azure=brought.azure if brought is not None else None,
+        claims=brought.claims if brought is not None and bound else None,
+    )
+
+
+def _brought(raw: bytes) -> Evidence | None:
+    """Return the evidence that a file is, as a guest sends it, or None where it is a bare report.
+
+    A report begins with its version, a small number; a collection with the bracket of JSON, or as a map of CBOR.
+    """
+    from .evidence import parse_cbor, parse_json
+
+    if raw[:1] == b"{":
+        return parse_json(raw)
+    return parse_cbor(raw) if raw[:1] and raw[0] >> 5 == _CBOR_MAP else None
 
 
 def open_collateral(
@@ -193,6 +226,7 @@ def _vek(
     options: EvidenceOptions,
     report: Report,
     table: CertTable | None,
+    given: bytes | None,
     *,
     places: Places,
     roots: Roots,
@@ -204,6 +238,8 @@ def _vek(
     near = open_collateral(places, roots=roots, fetching=False)
     if options.vek is not None:
         return certificate(read_file(options.vek, option="--vek")), near
+    if given is not None:
+        return given, near
     if table is not None:
         with suppress(NotFoundError):
             return certificate(table.vek_of(report)), near
@@ -221,13 +257,12 @@ def _vek(
     return found.der, far
 
 
-def _newest_crl(vek: Vek, table: CertTable | None, collateral: Collateral, *, at: datetime) -> bytes | None:
+def _newest_crl(vek: Vek, given: bytes | None, collateral: Collateral, *, at: datetime) -> bytes | None:
     """Return the newest list at hand, or one that is none where nothing else is: the judgement says what is wrong."""
     from .collateral import CrlName
     from .errors import CollateralError, TwoCvmError
     from .snp.crl import parse_crl, verify_crl
 
-    given = None if table is None else table.blobs.get("crl")
     name = CrlName(product=vek.product, kind=vek.kind)
     with suppress(CollateralError):
         # Where sources are asked, what they send is in the store afterwards.

@@ -54,7 +54,7 @@ def facts_of_paravisor(verified: VerifiedReport) -> Mapping[str, Json]:
         "paravisor": {
             "requested_by": "the paravisor, at VMPL 0",
             "attestation_key_sha256": hashlib.sha256(key).hexdigest(),
-            "configuration": runtime.configuration,
+            "configuration": dict(runtime.configuration),
             "user_data": runtime.user_data.hex(),
             "reset_count": quote.reset_count,
             "restart_count": quote.restart_count,

@@ -140,6 +140,8 @@ class Appraiser:
                 report=request.evidence.report,
                 vek=vek,
                 chain=request.evidence.chain,
+                azure=request.evidence.azure,
+                claims=None if claims is None or request.evidence.azure is None else claims.encode(),
                 crl=crl,
                 manifest=request.manifest,
                 policy=policy,
@@ -197,9 +199,13 @@ class Appraiser:
         evidence, manifest, expected = request.evidence, request.manifest, request.expected_report_data
         purpose = Purpose.REST if manifest is None or expected is None else Purpose.RELEASE
         try:
-            verified = self.verifier.verify(evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl)
+            verified = self.verifier.verify(
+                evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl, quoted=evidence.quoted
+            )
         except VerificationError:
-            examination = self.verifier.examine(evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl)
+            examination = self.verifier.examine(
+                evidence.report, vek=vek, at=at, chain=evidence.chain, crl=crl, quoted=evidence.quoted
+            )
             simulated = self.verifier.roots.simulated
             return appraise_examination(
                 examination, policy=policy, at=at, simulated=simulated, manifest=manifest

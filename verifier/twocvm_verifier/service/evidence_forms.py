@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from twocvm_verifier.azure.verify import Quoted, quoted_of
 from twocvm_verifier.binding import Claims, parse_claims
 from twocvm_verifier.errors import MalformedError, NotFoundError
 from twocvm_verifier.evidence import JSON_MEDIA_TYPE, Evidence, from_json, parse_cbor, parse_json
@@ -37,6 +38,7 @@ class Presented:
         chain: PEM of intermediate and root, where they came along.
         crl: DER of the root's revocation list, where one came along.
         claims: What REPORT_DATA is said to bind, where that came along.
+        azure: What a paravisor's vTPM says of the guest, where it speaks for it.
     """
 
     report: bytes = field(repr=False)
@@ -44,6 +46,16 @@ class Presented:
     chain: bytes | None = field(repr=False)
     crl: bytes | None = field(repr=False)
     claims: Claims | None = field(repr=False)
+    azure: bytes | None = field(repr=False, default=None)
+
+    @property
+    def quoted(self) -> Quoted | None:
+        """What came beside a paravisor's report, and nothing where the report speaks for the guest itself.
+
+        Raises:
+            MalformedError: It is not what it should be.
+        """
+        return quoted_of(self.azure, claims=None if self.claims is None else self.claims.encode())
 
 
 def parse_evidence(body: bytes, *, media_type: str) -> Presented:
@@ -94,6 +106,7 @@ def _collected(evidence: Evidence) -> Presented:
         chain=evidence.chain,
         crl=evidence.crl,
         claims=parse_claims(evidence.claims),
+        azure=evidence.azure,
     )
 
 
