@@ -91,6 +91,8 @@ def serve(
             PlatformChoice.AZURE: open_azure,
         }
         with closing(openers[platform]()) as real:
+            if not quiet:
+                sys.stderr.write(f"reports come through {real.way}\n")
             isolation = _isolation(demand_all=require_isolation)
             _serve(real, isolation, host=host, port=port, output=output, quiet=quiet)
         return

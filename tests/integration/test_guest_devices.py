@@ -94,6 +94,7 @@ def test_guest_without_a_key_ends(tmp_path: Path, firmware: Firmware, way: Way) 
             sides(guest, tmp_path)["analytics"].connect()  # type: ignore[arg-type]
         status, said = guest.ended()
     assert status == 40
+    assert said.startswith(f"reports come through {way.value}\n")
     assert "DEVICE_LOST" in said
     assert ("INVALID_PARAM" in said) == (way is Way.SEV_GUEST)
     assert "Traceback" not in said
