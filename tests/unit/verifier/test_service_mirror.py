@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +38,7 @@ from twocvm_verifier.snp.product import Product
 from twocvm_verifier.snp.roots import parse_chain
 from twocvm_verifier.snp.vek import parse_vek
 
+GO = Path(__file__).parents[3] / "bench/go"
 VCEK = MILAN.vcek()
 NAME = VcekName(product=Product.MILAN, chip_id=CHIP_ID, tcb=parse_vek(VCEK).vek.tcb)
 CRL = crl_of(MILAN)
@@ -272,3 +275,26 @@ def test_our_own_client_fetches_from_a_mirror(tmp_path, kds):
         assert second.vcek(NAME, at=AT).der == VCEK
         assert second.crl(VCEK_CRL, at=AT, max_age_seconds=86_400).der == CRL
     assert second.store.vcek(NAME).der == VCEK
+
+
+def test_go_sev_guest_fetches_from_a_mirror(tmp_path, kds):
+    """A stranger's client, told of another address, verifies a report with all that it fetches there."""
+    if shutil.which("go") is None:
+        pytest.skip("needs Go")
+    program = tmp_path / "program"
+    build = ["go", "build", "-o", program, "./mirror"]
+    built = subprocess.run(build, cwd=GO, capture_output=True, text=True, check=False)
+    if built.returncode:
+        pytest.skip(f"go-sev-guest cannot be built here: {built.stderr.strip().splitlines()[-1]}")
+    chains = {(Product.MILAN, VekKind.VCEK): MILAN.chain()}
+    collateral = collateral_of(tmp_path / "store", MILAN.roots(), source_of(kds))
+    mirror = Mirror(collateral, chains=chains, clock=StandingClock(at=AT), fetching=True)
+    (tmp_path / "report").write_bytes(MILAN.report(version=3))
+    with served(create_app(parts(shelf=shelf_of(mirror)))) as url:
+        command = [program, url, tmp_path / "report"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    asked = ended.stdout.split()
+    assert asked[0] == "/vcek/v1/Milan/cert_chain"
+    assert any("?blSPL=" in path for path in asked)
+    assert VCEK_CRL.kds_path in asked
