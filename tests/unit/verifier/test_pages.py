@@ -40,7 +40,7 @@ ELEMENTS = {
     "svg", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul",
 }  # fmt: skip
 ATTRIBUTES = {
-    "aria-hidden", "aria-labelledby", "charset", "class", "content", "d", "datetime", "focusable", "height",
+    "aria-hidden", "aria-label", "aria-labelledby", "charset", "class", "content", "d", "datetime", "focusable", "height",
     "http-equiv", "id", "lang", "name", "open", "preserveaspectratio", "role", "scope", "tabindex", "viewbox", "width",
 }  # fmt: skip
 # What a template chooses by, and never shows.

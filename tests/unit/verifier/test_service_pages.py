@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import zlib
 from datetime import timedelta
@@ -27,7 +28,7 @@ from twocvm_verifier import strictjson
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.framing import sha256
-from twocvm_verifier.policy.writing import policy_toml
+from twocvm_verifier.policy.writing import document_of, policy_toml
 from twocvm_verifier.service.assembly import parts_of
 from twocvm_verifier.service.headers import EVERY
 from twocvm_verifier.service.problems import ServiceError
@@ -65,9 +66,9 @@ def kept(client, request=None) -> str:
     return answer.json()["report"]["path"]
 
 
-def without_origin(html: str) -> str:
+def without_origin(page: str) -> str:
     """Return a page without what says who made it."""
-    return re.sub(r'<p class="origin">.*?</p>', "", html, flags=re.S)
+    return re.sub(r'<p class="origin.*?</p>', "", page, flags=re.S)
 
 
 def test_a_page_is_kept_only_where_owner_and_request_want_it(client):
@@ -169,6 +170,15 @@ def test_it_is_the_page_that_the_command_makes(tmp_path, capsys):
             assert ours != theirs
             assert without_origin(ours) == without_origin(theirs)
     capsys.readouterr()
+
+
+def test_a_strangers_policy_is_called_that(client):
+    """Under a policy that whoever asked brought along no page looks as if the service's owner stood behind it."""
+    lax = document_of(naming_policy(provisional_firmware=True)) | {"name": "approved by everybody"}
+    text = client.get(kept(client, asked(policy=lax))).text
+    assert 'class="banner affirming' in text
+    assert "Not this service's policy." in html.unescape(text)
+    assert "Not this service" not in client.get(kept(client)).text
 
 
 def test_a_release_says_what_no_command_asks_again(client):

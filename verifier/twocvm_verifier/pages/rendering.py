@@ -36,11 +36,13 @@ class Origin:
         maker: The program and its version.
         service: The URL of the service that judged; empty where a command did.
         until: Until when the service shows it; empty where it is a file.
+        strangers_policy: Whether the policy is one that whoever asked the service brought along, and not its owner's.
     """
 
     maker: str
     service: str
     until: str
+    strangers_policy: bool = False
 
 
 def maker() -> str:

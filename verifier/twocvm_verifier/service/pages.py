@@ -98,6 +98,7 @@ def _packed(outcome: Outcome, desk: Desk, *, until: datetime) -> bytes:
     roots = desk.parts.appraiser.verifier.roots
     document: dict[str, Json] = {
         "until": format_time(until),
+        "owners_policy": outcome.owners_policy,
         "page": report_document(outcome.case, outcome.appraisal, roots=roots, asked=asked),
     }
     return zlib.compress(strictjson.canonical(document))
@@ -111,7 +112,12 @@ def _shown(desk: Desk, packed: bytes) -> str:
     # Another version, on another replica, may have kept another form.
     if not isinstance(page, dict) or page["schema"] != SCHEMA or not isinstance(document, dict):
         raise unknown()
-    origin = Origin(maker=maker(), service=desk.parts.issuer, until=str(document["until"]))
+    origin = Origin(
+        maker=maker(),
+        service=desk.parts.issuer,
+        until=str(document["until"]),
+        strangers_policy=document["owners_policy"] is not True,
+    )
     return report_page(page, origin)
 
 
