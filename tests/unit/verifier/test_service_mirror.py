@@ -45,6 +45,17 @@ CRL = crl_of(MILAN)
 VCEK_CRL = CrlName(product=Product.MILAN, kind=VekKind.VCEK)
 
 
+@dataclass
+class SteppedClock(StandingClock):
+    """A clock that waits only where it is told to."""
+
+    seconds: float = 0.0
+
+    def monotonic_seconds(self) -> float:
+        """Return what was put in."""
+        return self.seconds
+
+
 def mirror_of(folder: Path, *sources: Source, fetching: bool = True, at: Any = AT) -> Mirror:
     """Return a mirror of a store in a folder, at a standing time."""
     collateral = Collateral(
@@ -123,7 +134,25 @@ def test_lists_say_until_when_they_count(tmp_path, kds):
     with service(shelf=shelf_of(mirror_of(tmp_path, source_of(kds), at=NEXT_UPDATE - timedelta(minutes=1)))) as client:
         assert client.get(VCEK_CRL.kds_path).headers["cache-control"] == "public, max-age=60"
     with service(shelf=shelf_of(mirror_of(tmp_path, source_of(kds), at=NEXT_UPDATE + timedelta(minutes=1)))) as client:
-        assert code(client.get(VCEK_CRL.kds_path)) == (503, "CRL_STALE")
+        asked = len(kds.asked)
+        for _ in range(5):
+            assert code(client.get(VCEK_CRL.kds_path)) == (503, "CRL_STALE")
+        assert len(kds.asked) == asked + 1
+
+
+def test_a_list_is_asked_for_once_however_often_it_is_wanted(tmp_path, kds):
+    """AMD's lists are old by nature; a stranger who wants one all day has KDS asked now and then."""
+    clock = SteppedClock()
+    collateral = collateral_of(tmp_path, MILAN.roots(), source_of(kds))
+    with service(shelf=shelf_of(Mirror(collateral, chains={}, clock=clock, fetching=True))) as client:
+        for second in range(0, 1300, 50):
+            clock.seconds = float(second)
+            assert client.get(VCEK_CRL.kds_path).content == CRL
+        assert kds.asked == [VCEK_CRL.kds_path] * 3
+        # Where there is none, either.
+        assert client.get("/vlek/v1/Genoa/crl").status_code == 404
+        assert code(client.get("/vlek/v1/Genoa/crl")) == (503, "FETCH_BUSY")
+        assert len(kds.asked) == 4
 
 
 def path(**changes: str) -> str:
@@ -196,17 +225,6 @@ def test_a_stranger_floods_nobody(tmp_path, kds):
         assert min(int(answer.headers["retry-after"]) for answer in answers[1:]) >= 10
         assert len(kds.asked) - before == 1
         assert client.get(NAME.kds_path).content == VCEK
-
-
-@dataclass
-class SteppedClock(StandingClock):
-    """A clock that waits only where it is told to."""
-
-    seconds: float = 0.0
-
-    def monotonic_seconds(self) -> float:
-        """Return what was put in."""
-        return self.seconds
 
 
 def test_strangers_together_have_half_of_the_turns(tmp_path):

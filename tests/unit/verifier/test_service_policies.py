@@ -83,6 +83,8 @@ def test_a_policy_is_put_and_read(client):
     assert by_digest.json() == document_of(POLICY)
     kept = client.get(made.headers["location"], headers={"If-None-Match": made.headers["etag"]})
     assert (kept.status_code, kept.content) == (304, b"")
+    other = client.get(made.headers["location"], headers={"If-None-Match": f'"{"0" * 64}"'})
+    assert (other.status_code, other.content) == (200, by_digest.content)
     by_name = client.get("/v1/policies/main", headers=ADMIN)
     assert (by_name.content, by_name.headers["cache-control"]) == (by_digest.content, "no-store")
     assert client.get("/v1/policies", headers=ADMIN).json() == {"names": {"main": POLICY.sha256.hex()}}
@@ -189,7 +191,8 @@ def test_two_credentials_are_none(client):
 def test_nobody_is_an_admin_unless_set():
     """Without settings no credential is one."""
     with service() as client:
-        assert code(put(client, BODY)) == (401, "ADMIN_REQUIRED")
+        refused = put(client, BODY)
+        assert (*code(refused), refused.headers["www-authenticate"]) == (401, "ADMIN_REQUIRED", "Bearer")
 
 
 class Shown:
@@ -335,11 +338,15 @@ def test_what_the_owner_replaced_is_no_longer_the_owners_word(judging):
 
 def test_the_default_is_what_its_name_points_to():
     """It changes with the name at once, and is never another one in its place."""
-    whole, _ = library_service("main")
+    whole, made = library_service("main")
     with TestClient(create_app(whole), base_url=ISSUER) as client:
         assert code(client.post("/v1/appraise", json=asked())) == (503, "DOCUMENTS_UNREACHABLE")
         put(client, BODY)
         assert judged(client, asked())["appraisal"]["policy"]["sha256"] == POLICY.sha256.hex()
+        # A store that lost the document has lost the default.
+        made.library.store._contents.clear()
+        made.library._read.clear()
+        assert code(client.post("/v1/appraise", json=asked())) == (503, "DOCUMENTS_UNREACHABLE")
 
 
 def test_a_store_cannot_exchange_documents(judging):

@@ -180,7 +180,7 @@ class Appraiser:
         if not sha256:
             # Never another one in its place, which may accept more.
             raise ServiceError("DOCUMENTS_UNREACHABLE", "policy: the default's name points to none")
-        return self._library.policy(sha256)
+        return _held(self._library.policy, sha256, missing="DOCUMENTS_UNREACHABLE")
 
     def _vek(self, evidence: Presented, report: Report, *, at: datetime) -> bytes:
         return self._collateral.vek_of(report, at=at).der if evidence.vek is None else evidence.vek
@@ -231,13 +231,13 @@ def _for_release(
     )
 
 
-def _held(find: Callable[[bytes], _Document], sha256: bytes) -> _Document:
+def _held(find: Callable[[bytes], _Document], sha256: bytes, *, missing: str = "POLICY_UNKNOWN") -> _Document:
     try:
         return find(sha256)
     except ServiceError as error:
         if error.code != "DOCUMENT_UNKNOWN":
             raise
-        raise ServiceError("POLICY_UNKNOWN", "policy: none of this digest is held") from error
+        raise ServiceError(missing, "policy: none of this digest is held") from error
 
 
 def _failed(appraisal: Appraisal, identifier: str) -> bool:

@@ -5,13 +5,12 @@ Spec: docs/collateral.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from twocvm_verifier.collateral import CrlName
 from twocvm_verifier.snp.names import VekKind
-from twocvm_verifier.snp.product import Product
 
 from .clients import UNKNOWN, client_of
 from .mirror import Held, Mirror, parse_product, parse_vcek_request
@@ -24,10 +23,15 @@ routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
 
 def _add_routes(kind: VekKind) -> None:
     async def chain(request: Request) -> Response:
-        return await _answer(request, lambda mirror, product: mirror.chain(product, kind))
+        mirror, product = _mirror(request), parse_product(request.path_params["product"])
+        return _told(request, mirror, mirror.chain(product, kind))
 
     async def crl(request: Request) -> Response:
-        return await _answer(request, lambda mirror, product: mirror.crl(product, kind))
+        mirror, product = _mirror(request), parse_product(request.path_params["product"])
+        name = CrlName(product=product, kind=kind)
+        refresh = mirror.refreshes(name)
+        look = shelf_of(request).fetch if refresh else shelf_of(request).run
+        return _told(request, mirror, await look(lambda: mirror.crl(name, refresh=refresh)))
 
     base = f"/{kind.lower()}/v1/{{product}}"
     routes.add_api_route(f"{base}/cert_chain", chain, methods=["GET"], summary=f"The issuer of {kind}s, and its root.")
@@ -49,11 +53,6 @@ async def vcek(request: Request) -> Response:
         mirror.admit(client_of(request.client.host) if request.client else UNKNOWN)
         held = await shelf_of(request).fetch(lambda: mirror.fetched(name))
     return _told(request, mirror, held)
-
-
-async def _answer(request: Request, find: Callable[[Mirror, Product], Held]) -> Response:
-    mirror, product = _mirror(request), parse_product(request.path_params["product"])
-    return _told(request, mirror, await shelf_of(request).fetch(lambda: find(mirror, product)))
 
 
 def _mirror(request: Request) -> Mirror:

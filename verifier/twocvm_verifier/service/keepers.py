@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -54,8 +55,9 @@ class KeptSigner:
         self._public = _public_key(public)
         self.public_jwk: Mapping[str, Json] = public_jwk(self._public)
         scheme = _SSLIB[str(self.public_jwk["alg"])]
-        # A PKCS#11 token has one login for the whole process, which two calls at once would end for each other.
-        self._turn = threading.Lock()
+        # A PKCS#11 token has one login for the whole process, which two calls at once would end for each other; a
+        # cloud is far away, and asked by as many as want it.
+        self._turn = threading.Lock() if uri.startswith("hsm:") else nullcontext()
         try:
             self._keeper = Keeper.from_priv_key_uri(
                 uri, SSlibKey.from_crypto(self._public, scheme=scheme), lambda _: pin()

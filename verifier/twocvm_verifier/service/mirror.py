@@ -31,6 +31,7 @@ from twocvm_verifier.clock import Clock
 from twocvm_verifier.collateral import Collateral, CrlName, VcekName
 from twocvm_verifier.collateral.names import HARDWARE, KDS_COMPONENTS
 from twocvm_verifier.collateral.sources import KDS_INTERVAL_SECONDS
+from twocvm_verifier.collateral.store import Stored
 from twocvm_verifier.errors import FetchError, MalformedError, NotFoundError
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.product import Product
@@ -44,8 +45,8 @@ CERTIFICATE: Final = "application/pkix-cert"
 CRL: Final = "application/pkix-crl"
 CHAIN: Final = "application/pem-certificate-chain"
 DAY_SECONDS: Final = 86_400
-# A list is asked for anew once a day, and told for an hour, so that a new one is seen the same day.
-MAX_CRL_AGE_SECONDS: Final = float(DAY_SECONDS)
+# AMD makes a list a few times a year. A stranger may have it asked for anew, and not more often than this.
+CRL_REFRESH_SECONDS: Final = 600.0
 CRL_SECONDS: Final = 3600
 CHAIN_SECONDS: Final = DAY_SECONDS
 CERTIFICATE_SECONDS: Final = 365 * DAY_SECONDS
@@ -98,7 +99,7 @@ class Held:
 
 
 class Mirror:
-    """Answers as KDS does. May be shared between threads, but for `admit`.
+    """Answers as KDS does. May be shared between threads, but for `admit` and `refreshes`.
 
     Args:
         collateral: Where everything is found.
@@ -115,6 +116,7 @@ class Mirror:
         self.clock = clock
         self._fetching = fetching
         self._clients = Rate(per_second=CLIENT_PER_SECOND, burst=CLIENT_BURST, clock=clock)
+        self._lists = Rate(per_second=1 / CRL_REFRESH_SECONDS, burst=1, clock=clock)
         self._all = Rate(per_second=1 / (2 * KDS_INTERVAL_SECONDS), burst=1, clock=clock)
 
     def chain(self, product: Product, kind: VekKind) -> Held:
@@ -127,20 +129,28 @@ class Mirror:
             changed_at=self.clock.now(),
         )
 
-    def crl(self, product: Product, kind: VekKind) -> Held:
+    def refreshes(self, name: CrlName) -> bool:
+        """Count a wish for a list, and return whether its sources may be asked for a newer one. Of one event loop."""
+        return not self._lists.wait_seconds(str(name))
+
+    def crl(self, name: CrlName, *, refresh: bool) -> Held:
         """Return the newest revocation list.
+
+        Args:
+            name: Which.
+            refresh: Whether its sources are asked; ask `refreshes`.
 
         Raises:
             ServiceError: MIRROR_UNKNOWN.
-            CollateralError: There is one and it cannot be had, or it has ended.
+            CollateralError: There is one and it cannot be had now, or it has ended.
         """
         now = self.clock.now()
-        try:
-            found = self._collateral.crl(
-                CrlName(product=product, kind=kind), at=now, max_age_seconds=MAX_CRL_AGE_SECONDS
-            ).piece
-        except NotFoundError as error:
-            raise _unknown() from error
+        found = self._refreshed(name, now) if refresh else self._collateral.store.crl(name)
+        if found is None:
+            raise FetchError(
+                "FETCH_BUSY", "mirror: was asked for a moment ago", retry_after_seconds=CRL_REFRESH_SECONDS
+            )
+        found.require_in_force(at=now)
         return Held(
             content=found.der,
             media_type=CRL,
@@ -148,6 +158,12 @@ class Mirror:
             immutable=False,
             changed_at=found.not_before,
         )
+
+    def _refreshed(self, name: CrlName, now: datetime) -> Stored:
+        try:
+            return self._collateral.crl(name, at=now, max_age_seconds=0.0).piece
+        except NotFoundError as error:
+            raise _unknown() from error
 
     def stored(self, name: VcekName) -> Held | None:
         """Return a VCEK that the store holds and that still counts, or None."""

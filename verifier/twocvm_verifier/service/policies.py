@@ -78,7 +78,7 @@ async def _put(request: Request, kind: Kind) -> Response:
 async def _get(request: Request, kind: Kind) -> Response:
     shelf, ref = shelf_of(request), str(request.path_params["ref"])
     library = shelf.library
-    if by_digest := _DIGEST.fullmatch(ref):
+    if _DIGEST.fullmatch(ref):
         sha256, kept = bytes.fromhex(ref), IMMUTABLE
     else:
         shelf.admins.name_of(request)
@@ -89,7 +89,7 @@ async def _get(request: Request, kind: Kind) -> Response:
     require_acceptable(request, JSON)
     content = await shelf.run(lambda: library.content(kind, sha256))
     headers = {"Cache-Control": kept, "ETag": f'"{sha256.hex()}"', "X-Content-Type-Options": "nosniff"}
-    if by_digest and _TAG.fullmatch(request.headers.get("if-none-match", "")):
+    if request.headers.get("if-none-match", "") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=JSON, headers=headers)
 

@@ -22,6 +22,7 @@ from .observe import seen
 MEDIA_TYPE: Final = "application/problem+json"
 # Where no source said how long: as long as a failure to find collateral is remembered.
 RETRY_AFTER_SECONDS: Final = 10
+_UNAUTHORIZED: Final = 401
 _COME_BACK: Final = frozenset({429, 503})
 
 
@@ -70,6 +71,9 @@ def _answer(code: str, status: int, *, retry_after_seconds: int = 0) -> Response
     }
     seen().code = code
     headers = dict(EVERY)
+    if status == _UNAUTHORIZED:
+        # RFC 9110, 11.6.1: how to be somebody.
+        headers["WWW-Authenticate"] = "Bearer"
     if retry_after_seconds:
         headers["Retry-After"] = str(retry_after_seconds)
     return Response(strictjson.canonical(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
