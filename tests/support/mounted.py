@@ -73,6 +73,7 @@ class Tsm:
         meddling: Called with the entry after an operation on a file, by the same names: somebody else at work.
         contents: What a file holds instead.
         hidden: Files that are not there.
+        piece_bytes: The most that one read gives.
         short: Files of which every write takes a byte less than it is given.
         entries: By name.
         first_generation: Of every entry.
@@ -85,6 +86,7 @@ class Tsm:
     meddling: dict[str, list[Callable[[Entry], None]]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    piece_bytes: int = _BUFFER_BYTES
     short: set[str] = field(default_factory=set)
     entries: dict[str, Entry] = field(default_factory=dict)
     first_generation: int = 0
@@ -248,7 +250,7 @@ class FileSystem:
         handle = self._handles[number]
         if handle.content is None:
             handle.content = self._tsm.read(handle.entry, handle.file)
-        return handle.content[offset : offset + size]
+        return handle.content[offset : offset + min(size, self._tsm.piece_bytes)]
 
     def _write(self, _: tuple[str, str], request: bytes) -> bytes:
         number, offset, size = struct.unpack_from("<QQI", request)

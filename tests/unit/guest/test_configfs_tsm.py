@@ -199,6 +199,17 @@ def test_busy_for_a_moment(bench: Bench, what: str, number: int) -> None:
     assert bench.paused == list(PAUSES_SECONDS[:2])
 
 
+@pytest.mark.parametrize("piece_bytes", [1000, 1183, 1184])
+def test_reads_that_come_in_pieces(bench: Bench, piece_bytes: int) -> None:
+    """What comes in pieces is put together to its end, and is not taken for short."""
+    bench.tsm.piece_bytes = piece_bytes
+    device = bench.open()
+    answer = device.ask(DATA, certificates=True)
+    device.close()
+    assert parse_report(answer.report).report_data == DATA
+    assert answer.table == bench.firmware.table
+
+
 def test_busy_for_good(bench: Bench) -> None:
     """Waiting is bounded, and then said."""
     bench.tsm.errors["read outblob"] = [errno.EBUSY] * 6
