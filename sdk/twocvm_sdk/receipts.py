@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from twocvm_verifier.azure.verify import boot_said, quoted_of
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import BindingError
 from twocvm_verifier.eventlog import Outcome
@@ -123,5 +124,8 @@ class SessionReceipt:
 def _require_same_guest(file: ReceiptFile, instance: Instance) -> None:
     ours, its = instance.proof.verified.report, parse_report(file.receipt.evidence.report)
     changed = [name for name in _SAME_FIELDS if getattr(ours, name) != getattr(its, name)]
+    evidence = file.receipt.evidence
+    if boot_said(quoted_of(evidence.azure, claims=evidence.claims)) != instance.proof.verified.boot:
+        changed.append("boot")
     if changed:
         raise BindingError("RECEIPT_OF_ANOTHER", f"receipt: its report has another {', '.join(changed)} than the guest")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from twocvm_verifier.azure.verify import boot_of, quoted_of
+from twocvm_verifier.azure.verify import boot_said, quoted_of
 from twocvm_verifier.clock import require_utc
 from twocvm_verifier.result import Appraisal, Check, CollateralUse, Level, LevelProof, Status, Verdict
 from twocvm_verifier.snp.report import parse_report
@@ -95,8 +95,8 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
         judged_at=require_utc(at),
     )
     asked = Unchecked(f"the verifier {word.verifier!r} was asked instead")
-    boot = b"" if quoted is None else boot_of(quoted.member)
-    return Judgement(verified=DelegatedReport(report=report, revocation=asked, boot=boot), appraisal=appraisal)
+    delegated = DelegatedReport(report=report, revocation=asked, boot=boot_said(quoted))
+    return Judgement(verified=delegated, appraisal=appraisal)
 
 
 def weakest(judgements: tuple[Judgement, ...], *, agreement: Check) -> Judgement:

@@ -144,6 +144,11 @@ def boot_of(member: AzureMember) -> bytes:
     return framing.sha256(key) + quote.reset_count.to_bytes(4, "big") + quote.restart_count.to_bytes(4, "big")
 
 
+def boot_said(quoted: Quoted | None) -> bytes:
+    """Return which start of a guest evidence says it is of, not yet believed; as `VerifiedReport.boot`."""
+    return b"" if quoted is None else boot_of(quoted.member)
+
+
 def _verify_vmpl(case: AzureCase) -> None:
     # A guest under a paravisor can ask for a report of its own, at its own VMPL, with runtime data of its own making.
     vmpl = case.verified.report.vmpl
