@@ -54,6 +54,7 @@ def workloads(plan: Plan) -> Iterator[Workload]:
 
 def _queries(plan: Plan) -> Kernel:
     rows, reads, scans = (50_000, 20_000, 2) if plan.reduced else (5_000_000, 200_000, 5)
+    whole_rows = min(rows, 1_000_000)
     return Kernel(
         name="memory/sqlite",
         title=f"SQLite in memory, {rows:,} rows",
@@ -66,7 +67,7 @@ def _queries(plan: Plan) -> Kernel:
         ),
         bounds=_MOST_SQLITE,
         paper=_PAPER_SQLITE,
-        whole=Request(size=rows, times=(rows, reads, scans)),
+        whole=Request(size=whole_rows, times=(whole_rows, reads, scans)),
         memory_bytes=1 << 30,
         rounds=5,
         natives=build.PAPER if plan.reduced else (),
