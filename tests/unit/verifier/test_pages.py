@@ -40,8 +40,9 @@ ELEMENTS = {
     "svg", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul",
 }  # fmt: skip
 ATTRIBUTES = {
-    "aria-hidden", "aria-label", "aria-labelledby", "charset", "class", "content", "d", "datetime", "focusable", "height",
-    "http-equiv", "id", "lang", "name", "open", "preserveaspectratio", "role", "scope", "tabindex", "viewbox", "width",
+    "aria-hidden", "aria-label", "aria-labelledby", "charset", "class", "content", "d", "datetime", "focusable",
+    "height", "http-equiv", "id", "lang", "name", "open", "preserveaspectratio", "role", "scope", "tabindex", "viewbox",
+    "width",
 }  # fmt: skip
 # What a template chooses by, and never shows.
 CHOSEN = {"status", "state", "schema"}

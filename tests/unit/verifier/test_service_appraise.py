@@ -545,6 +545,7 @@ def test_a_sender_who_goes_away():
         "method": "POST",
         "path": APPRAISE,
         "raw_path": APPRAISE.encode(),
+        "http_version": "1.1",
         "root_path": "",
         "scheme": "http",
         "query_string": b"",
