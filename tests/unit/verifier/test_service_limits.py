@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 import socket
 
 import pytest
@@ -14,7 +16,7 @@ from uvicorn.server import ServerState
 
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
-from twocvm_verifier.service import assembly, serve
+from twocvm_verifier.service import assembly, serve, workers
 from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.clients import Forwarded, client_of, is_named, parse_networks
 from twocvm_verifier.service.limits import Guard, Rate
@@ -285,15 +287,15 @@ def test_a_connection_that_was_sent_away_is_not_listened_to():
     assert wire.written.count(b"HTTP/1.1 ") == 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_answers_do_not_wait_for_acknowledgements(workers):
+@pytest.mark.parametrize("count", [1, 2])
+def test_answers_do_not_wait_for_acknowledgements(count):
     """What is accepted sends at once; else each answer over a kept connection would take 40 ms."""
-    listeners = serve._listening(parse_address("127.0.0.1:0"), workers=workers)
+    listeners = serve._listening(parse_address("127.0.0.1:0"), workers=count)
     try:
         assert len({listener.getsockname() for listener in listeners}) == 1
         for listener in listeners:
             assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        if workers == 1:
+        if count == 1:
             with socket.create_connection(listeners[0].getsockname(), timeout=10):
                 accepted, _ = listeners[0].accept()
                 with accepted:
@@ -301,3 +303,17 @@ def test_answers_do_not_wait_for_acknowledgements(workers):
     finally:
         for listener in listeners:
             listener.close()
+
+
+def test_a_worker_stops_as_if_told_to_when_nobody_watches():
+    """The end of what its watcher holds open is SIGTERM."""
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        watched, held = os.pipe()
+        os.close(held)
+        workers._end_with_watcher(watched)
+        os.close(watched)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM]

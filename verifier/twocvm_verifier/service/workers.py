@@ -161,7 +161,7 @@ def work() -> int:
     """Answer at the listener that standard input tells of, and return the exit status."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     task = Task.decode(sys.stdin.buffer.readline(_MAX_TASK_BYTES))
-    threading.Thread(target=_end_with_watcher, daemon=True).start()
+    threading.Thread(target=_end_with_watcher, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         listener = socket.socket(fileno=task.listener)
         with lines_on(sys.stderr):
@@ -179,10 +179,9 @@ def _tell_watcher() -> None:
     os.write(sys.stdout.fileno(), READY)
 
 
-def _end_with_watcher() -> None:
-    # Not through sys.stdin, whose lock would be held at the end of this process.
-    while os.read(0, 1):
-        pass
+def _end_with_watcher(told_from: int) -> None:
+    # Not through sys.stdin, whose lock would be held at the end of this process. Nothing more is ever written to it.
+    os.read(told_from, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
