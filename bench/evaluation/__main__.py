@@ -27,7 +27,7 @@ README: Final = ROOT / "README.md"
 
 
 def main() -> int:
-    """Do what the command line says; 1 where a result differs, 2 where it cannot be done."""
+    """Do what the command line says; 1 where a result differs or something failed, 2 where it cannot be done."""
     arguments = _arguments()
     if arguments.command == "run":
         return _run(arguments)
@@ -73,14 +73,20 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     record.write(run, out / f"{arguments.label}.json")
     _report(_read(out), out)
-    return _ending(run)
+    return ending(run)
 
 
-def _ending(run: Run) -> int:
-    """Say how many ratios are told; 1 where something computed another result."""
+def ending(run: Run) -> int:
+    """Say how many ratios are told; 1 where something failed or computed another result."""
     judged = [verdict for each in run.workloads for verdict in judge.verdicts(each)]
     print(f"{sum(verdict.figure is not None for verdict in judged)} of {len(judged)} ratios are told")
     wrong = {why for each in run.workloads for index in range(len(each.steps)) for why in judge.differing(each, index)}
+    wrong |= {
+        f"{each.title}: {column.configuration.title} failed: {column.empty}"
+        for each in run.workloads
+        for column in each.columns
+        if column.failed
+    }
     for why in sorted(wrong):
         print(why, file=sys.stderr)
     return 1 if wrong else 0

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 from . import load
-from .model import Candidate, MissingError, Offer, Opened, Plan, Timing, Workload
+from .model import Configuration, FailedError, MissingError, Offer, Opened, Plan, Timing, Workload
 from .runs import Column, Measured
 
 
@@ -27,52 +27,73 @@ def build(workloads: Iterable[Workload]) -> None:
 
 def measure(workload: Workload, plan: Plan) -> Measured:
     """Open what can be opened, sample all of it in every round, and close it again."""
-    opened: dict[str, Opened] = {}
-    empty: dict[str, str] = {}
-    samples: dict[str, list[tuple[Timing, ...]]] = {}
     with ExitStack() as closing:
         if workload.pinned:
             closing.enter_context(pinned())
-        for offer in workload.offers:
-            try:
-                found = offer.open()
-            except MissingError as reason:
-                empty[offer.configuration.name] = str(reason)
-                continue
-            closing.callback(found.candidate.close)
-            opened[offer.configuration.name] = found
-            samples[offer.configuration.name] = []
+        entries = [_Entry(offer.configuration) for offer in workload.offers]
+        for offer, entry in zip(workload.offers, entries, strict=True):
+            entry.open(offer, closing)
         before = load.moment()
         for _ in range(workload.rounds or plan.rounds):
-            for name, found in opened.items():
-                samples[name].append(_sample(found.candidate, workload))
+            for entry in entries:
+                entry.sample(workload)
         after = load.moment()
     return Measured(
         name=workload.name,
         title=workload.title,
         steps=workload.steps,
         comparisons=workload.comparisons,
-        columns=tuple(_column(offer, opened, empty, samples) for offer in workload.offers),
+        columns=tuple(entry.column() for entry in entries),
         tolerance=workload.tolerance,
         busy=workload.busy,
         others=load.others(before, after),
     )
 
 
-def _sample(candidate: Candidate, workload: Workload) -> tuple[Timing, ...]:
-    timings = candidate.sample()
-    if len(timings) != len(workload.steps):
-        raise RuntimeError(f"{workload.name}: got {len(timings)} timings, want {len(workload.steps)}")
-    return timings
+class _Entry:
+    """One configuration while it is measured: its candidate, until there is none any more."""
 
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._opened: Opened | None = None
+        self._samples: list[tuple[Timing, ...]] = []
+        self._reason = ""
+        self._failed = False
 
-def _column(
-    offer: Offer, opened: dict[str, Opened], empty: dict[str, str], samples: dict[str, list[tuple[Timing, ...]]]
-) -> Column:
-    name = offer.configuration.name
-    if name in empty:
-        return Column(configuration=offer.configuration, empty=empty[name])
-    return Column(configuration=offer.configuration, files=opened[name].files, samples=tuple(samples[name]))
+    def open(self, offer: Offer, closing: ExitStack) -> None:
+        try:
+            self._opened = offer.open()
+        except MissingError as reason:
+            self._reason = str(reason)
+        except FailedError as failure:
+            self._fail(failure)
+        else:
+            closing.callback(self._opened.candidate.close)
+
+    def sample(self, workload: Workload) -> None:
+        if self._reason or self._opened is None:
+            return
+        try:
+            timings = self._opened.candidate.sample()
+        except FailedError as failure:
+            self._fail(failure)
+            return
+        if len(timings) != len(workload.steps):
+            raise RuntimeError(f"{workload.name}: got {len(timings)} timings, want {len(workload.steps)}")
+        self._samples.append(timings)
+
+    def column(self) -> Column:
+        return Column(
+            configuration=self._configuration,
+            files=self._opened.files if self._opened else {},
+            empty=self._reason,
+            failed=self._failed,
+            samples=tuple(self._samples),
+        )
+
+    def _fail(self, failure: FailedError) -> None:
+        # What it did before says nothing either.
+        self._reason, self._failed, self._samples = str(failure), True, []
 
 
 @contextmanager

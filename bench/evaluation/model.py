@@ -11,6 +11,10 @@ class MissingError(Exception):
     """A configuration cannot be had here; the text is the reason, and its column stays empty."""
 
 
+class FailedError(Exception):
+    """A configuration was there and did not do its work; the text is what it said, and its column stays empty."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How large the run is.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .build import ROOT
-from .model import Timing
+from .model import FailedError, Timing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Hosted:
             answer = ""
         if not answer:
             _, said = self._process.communicate()
-            raise RuntimeError(f"a kernel's process ended with {self._process.returncode}: {said.strip()[-500:]}")
+            raise FailedError(f"its process ended with {self._process.returncode}: {said.strip()[-500:]}")
         return json.loads(answer)
 
 

@@ -98,6 +98,7 @@ def _column(column: Column) -> dict[str, Any]:
         "configuration": asdict(column.configuration),
         "files": dict(column.files),
         "empty": column.empty,
+        "failed": column.failed,
         "samples": [[[getattr(each, name) for name in _TIMING] for each in sample] for sample in column.samples],
     }
 
@@ -116,6 +117,7 @@ def _measured(document: Mapping[str, Any]) -> Measured:
                 configuration=Configuration(**each["configuration"]),
                 files=each["files"],
                 empty=each["empty"],
+                failed=each["failed"],
                 samples=tuple(
                     tuple(Timing(**dict(zip(_TIMING, timing, strict=True))) for timing in sample)
                     for sample in each["samples"]

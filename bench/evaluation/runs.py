@@ -16,13 +16,15 @@ class Column:
     Attributes:
         configuration: Which.
         files: What it was made of, by SHA-256.
-        empty: Why it could not be had; empty where it could.
+        empty: Why it has no samples; empty where it has.
+        failed: Whether that is because it failed, and not because it cannot be had here.
         samples: One for each round: a timing for each step.
     """
 
     configuration: Configuration
     files: Mapping[str, str] = field(default_factory=dict)
     empty: str = ""
+    failed: bool = False
     samples: tuple[tuple[Timing, ...], ...] = ()
 
 

@@ -189,11 +189,16 @@ def _compiled(it: Kernel) -> Path:
 
 def _open_native(it: Kernel, native: Native) -> Opened:
     path = native_library(it, native)
-    return Opened(candidate=Hosted("native", path, it.request), files={path.name: build.sha256(path)})
+    files = _digests(*it.sources, path)
+    return Opened(candidate=Hosted("native", path, it.request), files=files)
 
 
 def _open_wasm(it: Kernel) -> Opened:
     component = called_component(it)
     path = engine.compiled(component)
-    files = {component.name: build.sha256(component), path.name: build.sha256(path)}
+    files = _digests(*it.sources, component, path)
     return Opened(candidate=Hosted("engine", path, it.request), files=files)
+
+
+def _digests(*paths: Path) -> dict[str, str]:
+    return {path.name: build.sha256(path) for path in paths}

@@ -27,7 +27,7 @@ from twocvm_guest.authoring.wrap import RUN, Call
 
 from . import build, engine
 from .composed import as_in_the_runtime
-from .model import Comparison, Configuration, Offer, Opened, Timing
+from .model import Comparison, Configuration, FailedError, Offer, Opened, Timing
 from .process import Request
 
 NATIVE: Final = Configuration(name="native", title="native process", flags="clang x86-64-v3, strict")
@@ -134,7 +134,9 @@ class Once:
         return (_timed(self._run),)
 
     def _run(self) -> bytes:
-        subprocess.run(self._command, check=True, env={}, stdin=subprocess.DEVNULL)
+        ended = subprocess.run(self._command, check=False, env={}, stdin=subprocess.DEVNULL, capture_output=True)
+        if ended.returncode:
+            raise FailedError(f"its process ended with {ended.returncode}: {ended.stderr.decode()[-500:]}")
         return self._result.read_bytes()
 
     def close(self) -> None:
@@ -161,7 +163,7 @@ class InRuntime:
         def run() -> bytes:
             result = runtime.run({"request": given})
             if not result.completed:
-                raise RuntimeError(dict(result.failures))
+                raise FailedError(f"the run failed: {dict(result.failures)}")
             (output,) = result.outputs.values()
             content = output.open().read()
             output.close()

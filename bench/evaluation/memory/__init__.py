@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ _PAPER_SQLITE: Final = ("2.08 (P)", "1.96 (P)", "1.47 (P)")
 _MOST_STREAM: Final = 1.25
 # What the paper's table 2 has, as times: the inverse of the bandwidths' ratio.
 _PAPER_STREAM: Final = ("0.97 (P)", "0.95 (P)", "0.95 (P)", "0.97 (P)")
+_STREAM_NUMBERS: Final = 10_000_000
 _STREAM_STEPS: Final = ("copy", "scale", "add", "triad")
 _STREAM_ARRAYS: Final = (2, 2, 3, 3)
 _NODE_BYTES: Final = 16
@@ -85,12 +87,14 @@ def _database(folder: Path) -> Callee:
 
 
 def _stream_sizes(plan: Plan) -> tuple[int, ...]:
-    """Return numbers an array: as the paper may have had, and four times the last cache where that is more."""
+    """Return numbers an array: as the paper may have had, and four times the last cache where memory allows it."""
     if plan.reduced:
         return (1_000_000,)
-    cache = max(machine.caches().values(), default=0) * 1024
-    larger = 4 * cache // 8
-    return (10_000_000, larger) if larger > 10_000_000 else (10_000_000,)
+    larger = 4 * max(machine.caches().values(), default=0) * 1024 // 8
+    # Three arrays in each of five configurations, and no more than half of what is free; a component has 4 GiB at most.
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = min(free // 2 // 15, 1 << 30) // 8
+    return (_STREAM_NUMBERS, larger) if _STREAM_NUMBERS < larger <= most else (_STREAM_NUMBERS,)
 
 
 def _stream(numbers: int, plan: Plan) -> Kernel:

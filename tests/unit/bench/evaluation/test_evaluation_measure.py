@@ -15,7 +15,7 @@ from bench.evaluation.arithmetic import crossing
 from bench.evaluation.judge import differing
 from bench.evaluation.measure import build as build_all
 from bench.evaluation.measure import measure, pinned
-from bench.evaluation.model import Configuration, MissingError, Offer, Opened, Plan, Step, Timing, Workload
+from bench.evaluation.model import Configuration, FailedError, MissingError, Offer, Opened, Plan, Step, Timing, Workload
 from bench.evaluation.process import Hosted, Request
 from bench.evaluation.standard import called_component, native_library
 from tests.support.evaluations import timing
@@ -37,6 +37,15 @@ class Noted:
 
     def close(self) -> None:
         self._notes.append(f"{self._name} closed")
+
+
+class Broken(Noted):
+    """Can be sampled once."""
+
+    def sample(self) -> tuple[Timing, ...]:
+        if self._name in self._notes:
+            raise FailedError("it broke")
+        return super().sample()
 
 
 def _offer(name: str, notes: list[str], *, count: int = 1) -> Offer:
@@ -75,6 +84,19 @@ def test_a_candidate_that_forgets_a_step_is_a_mistake() -> None:
     with pytest.raises(RuntimeError, match="got 2 timings, want 1"):
         measure(_workload(_offer("a", notes, count=2)), PLAN)
     assert notes[-1] == "a closed"
+
+
+def test_a_candidate_that_fails_leaves_an_empty_column() -> None:
+    """What it did before it failed does not count, what it said is kept, and the others go on."""
+    notes: list[str] = []
+    broken = Opened(candidate=Broken("b", notes), files={})
+    offer = Offer(configuration=Configuration(name="b", title="b"), open=lambda: broken)
+    found = measure(_workload(_offer("a", notes), offer), PLAN)
+    assert notes == ["a", "b", "a", "a", "b closed", "a closed"]
+    assert [(each.empty, each.failed, len(each.samples)) for each in found.columns] == [
+        ("", False, 3),
+        ("it broke", True, 0),
+    ]
 
 
 def test_one_core_is_kept_to_and_given_back() -> None:
@@ -118,7 +140,7 @@ def test_a_kernel_computes_the_same_natively_and_as_a_component() -> None:
 
 def test_a_kernel_that_fails_says_so() -> None:
     """A process that ends before it answers is an error with what it said."""
-    with pytest.raises(RuntimeError, match="ended with"):
+    with pytest.raises(FailedError, match="ended with"):
         Hosted("native", Path("/nowhere.so"), Request(size=1, times=(1,)))
 
 

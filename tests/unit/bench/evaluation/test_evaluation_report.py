@@ -17,7 +17,8 @@ from bench.evaluation.report.page import page
 from bench.evaluation.report.scale import Axis
 from bench.evaluation.runs import Measured, Runs
 from bench.evaluation.standard import OVER_PAPERS
-from tests.support.evaluations import column, measured, run, runs
+from tests.support.browser import visited
+from tests.support.evaluations import absent, column, measured, run, runs
 
 STEP = "one crossing a run"
 LAYERS = Comparison(name=OVER_PAPERS, step=STEP, of=("wasm",), over=("gcc", "clang"))
@@ -69,6 +70,25 @@ def test_the_page_is_whole_and_inert() -> None:
     assert not [name for name, _ in found.attributes if name.startswith("on") or name in ("src", "href")]
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in found.attributes
     assert "A <chip> & more" in found.text
+
+
+def test_a_browser_loads_nothing_else(tmp_path: Path) -> None:
+    """A real browser draws the page and asks its server for nothing more."""
+    visit = visited(page(runs(_layers(2.0)), [classes.load("arithmetic").chapter(runs(_layers(2.0)))]), tmp_path)
+    assert visit.asked == ()
+    assert "<svg" in visit.document
+
+
+def test_a_run_that_went_wrong_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another result and a configuration that failed are named on standard error; a ratio that is not told is not."""
+    assert command.ending(run(_layers(2.0), measured({"gcc": [1.0], "wasm": [1.0]}, others=1.0))) == 0
+    assert "1 of 2 ratios are told" in capsys.readouterr().out
+    failed = replace(absent("wasm", "it broke"), failed=True)
+    other = measured({"gcc": [1.0]}, columns=(column("wasm", [1.0], digest="bb"),))
+    assert command.ending(run(measured({"gcc": [1.0]}, columns=(failed,)), other)) == 1
+    said = capsys.readouterr().err
+    assert "a thing: by wasm failed: it broke" in said
+    assert "its result differs" in said
 
 
 def test_what_was_not_measured_inside_is_said() -> None:
