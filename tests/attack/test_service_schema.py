@@ -17,9 +17,10 @@ from tests.support.served import served
 from twocvm_verifier import Policy
 from twocvm_verifier.service.library import CORIM_TYPES, TOML
 from twocvm_verifier.service.openapi import openapi_document
+from twocvm_verifier.service.wrappers import WRAPPERS
 
 
-@schemathesis.serializer("application/cmw+json", "application/cmw+cbor", TOML, *CORIM_TYPES)
+@schemathesis.serializer("application/cmw+json", "application/cmw+cbor", TOML, *CORIM_TYPES, *WRAPPERS)
 def as_it_is(_, value):
     """Send bytes as bytes, and JSON as JSON whatever its media type is called."""
     return value if isinstance(value, bytes) else json.dumps(value).encode()

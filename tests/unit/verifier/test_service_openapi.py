@@ -19,8 +19,10 @@ from twocvm_verifier.service.app import create_app
 from twocvm_verifier.service.openapi import openapi_document
 from twocvm_verifier.service.openapi.operations import OPERATIONS
 from twocvm_verifier.service.problems import problem
+from twocvm_verifier.service.requests import EVIDENCE_TYPES
 from twocvm_verifier.service.route import ServiceRoute
 from twocvm_verifier.service.state.reports import MemoryReports, unknown
+from twocvm_verifier.service.wrappers import WRAPPERS
 
 DOCUMENT: Any = openapi_document()
 
@@ -54,6 +56,15 @@ def test_it_is_an_openapi_document():
             assert placed == set(re.findall(r"{(\w+)}", path))
             identifiers.add(described["operationId"])
     assert len(identifiers) == len(OPERATIONS)
+
+
+def test_every_media_type_of_evidence_is_described():
+    """What a request may be, and how Veraison's clients wrap it, stands at the routes that take it."""
+    paths = DOCUMENT["paths"]
+    judged = paths["/v1/appraise"]["post"]["requestBody"]["content"]
+    assert judged.keys() == {*EVIDENCE_TYPES, "application/json"}
+    answered = paths["/challenge-response/v1/session/{identifier}"]["post"]["requestBody"]["content"]
+    assert answered.keys() == {*EVIDENCE_TYPES, *WRAPPERS}
 
 
 def test_it_is_served_as_it_is():

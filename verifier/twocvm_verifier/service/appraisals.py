@@ -165,7 +165,7 @@ class Appraiser:
 
     def _asked(self, asked: AskedPolicy) -> tuple[Policy, bool]:
         if isinstance(asked, OwnPolicy):
-            return self._default(), True
+            return self.default_policy(), True
         if isinstance(asked, Policy):
             return asked, asked.sha256 in self._policies or self._library.is_current(Kind.POLICY, asked.sha256)
         if (fixed := self._policies.get(asked.sha256)) is not None:
@@ -173,7 +173,12 @@ class Appraiser:
         held = _held(self._library.policy, asked.sha256)
         return held, self._library.is_current(Kind.POLICY, asked.sha256)
 
-    def _default(self) -> Policy:
+    def default_policy(self) -> Policy:
+        """Return the policy for requests that name none, which may be one that is stored under a name.
+
+        Raises:
+            ServiceError: DOCUMENTS_UNREACHABLE, or DOCUMENT_DAMAGED.
+        """
         if not self._default_name:
             return self.default
         sha256 = self._library.pointer(Kind.POLICY, self._default_name)

@@ -19,6 +19,9 @@ def front_document(parts: Parts) -> dict[str, Json]:
 
     Args:
         parts: What the service is put together from.
+
+    Raises:
+        ServiceError: The default policy is stored, and cannot be read.
     """
     roots, now = parts.appraiser.verifier.roots, parts.clock.now()
     return {
@@ -27,7 +30,7 @@ def front_document(parts: Parts) -> dict[str, Json]:
         "at": format_time(now),
         "roots": trusted(roots, at=now),
         "revoked": sorted(digest.hex() for digest in roots.revoked),
-        "default_policy": _policy(parts.appraiser.default),
+        "default_policy": _policy(parts.appraiser.default_policy()),
         "signers": [_key(jwk, current=not place) for place, jwk in enumerate(_keys(parts))],
         "media_types": list(EVIDENCE_TYPES),
         "audiences": [DEFAULT_AUDIENCE, *sorted(parts.federations)],

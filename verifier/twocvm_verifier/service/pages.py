@@ -71,8 +71,10 @@ async def show(desk: Desk, outcome: Outcome) -> Shown:
 @routes.get("/")
 async def front(request: Request) -> Response:
     """Say what this service is and trusts."""
-    parts = desk_of(request).parts
-    return _page(front_page(front_document(parts), Origin(maker=maker(), service=parts.issuer, until="")))
+    desk = desk_of(request)
+    origin = Origin(maker=maker(), service=desk.parts.issuer, until="")
+    # The default policy may be in a store elsewhere.
+    return _page(await desk.ask_state(lambda _: front_page(front_document(desk.parts), origin)))
 
 
 @routes.get("/reports/{identifier}")

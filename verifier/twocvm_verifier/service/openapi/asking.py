@@ -7,6 +7,7 @@ from typing import Final
 
 from twocvm_verifier.service.challenge import DISCOVERY_TYPE, NEW_SESSION, SESSION_TYPE
 from twocvm_verifier.service.oidc import JWKS
+from twocvm_verifier.service.wrappers import WRAPPERS
 from twocvm_verifier.strictjson import Json
 
 from .model import BODY, HTML, JSON, NOT_NOW, SHELVED, Answered, Operation, Parameter, reference, told
@@ -90,7 +91,7 @@ def sessions() -> Iterator[tuple[tuple[str, str], Operation]]:
             summary="Judge the evidence that answers a challenge; a nonce is good once.",
             tag=tag,
             parameters=(_IDENTIFIER,),
-            body=EVIDENCE_BODIES,
+            body={**EVIDENCE_BODIES, **dict.fromkeys(WRAPPERS, reference("Bytes"))},
             answers=(told("The session, complete.", _SESSION_ANSWER, media_type=SESSION_TYPE),),
             refusals=(*_JUDGING, *known[1:], "SESSION_SPENT"),
         ),
