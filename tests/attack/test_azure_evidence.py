@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 from tests.support import verifier_service as service
@@ -12,6 +13,7 @@ from tests.support.manifests import MEASUREMENT
 
 from twocvm_guest.attestation import Question, connection_evidence, make_identity
 from twocvm_guest.tls import ServerIdentity
+from twocvm_sdk import receipts
 from twocvm_verifier import SnpVerifier, framing
 from twocvm_verifier.azure.verify import quoted_of
 from twocvm_verifier.binding import LogPosition
@@ -127,6 +129,21 @@ def test_guest_that_was_started_again_under_the_same_paravisor() -> None:
     identity = Guest().identity()
     again = Guest(reset_count=8).evidence(identity)
     assert code_of(again, first(identity)) == "INSTANCE_CHANGED"
+
+
+def test_receipt_of_another_start() -> None:
+    """A receipt over the same report, made after the guest was started again, is of another guest."""
+    identity = Guest().identity()
+    instance = SimpleNamespace(proof=then(Guest().evidence(identity), first(identity)))
+    for reset_count, same in ((7, True), (8, False)):
+        evidence = Guest(reset_count=reset_count).evidence(identity)
+        file = SimpleNamespace(receipt=SimpleNamespace(evidence=evidence))
+        if same:
+            receipts._require_same_guest(file, instance)
+            continue
+        with pytest.raises(BindingError) as refusal:
+            receipts._require_same_guest(file, instance)
+        assert refusal.value.code == "RECEIPT_OF_ANOTHER"
 
 
 def test_guest_that_plays_its_own_paravisor() -> None:

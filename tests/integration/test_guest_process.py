@@ -143,6 +143,7 @@ def test_born_locked_guest_has_its_manifest_in_every_report(tmp_path: Path) -> N
     [
         (["--listen", "127.0.0.1:0"], 20, "NO_PLATFORM"),
         (["--listen", "127.0.0.1:0", "--platform", "snp"], 20, "NO_PLATFORM"),
+        (["--listen", "127.0.0.1:0", "--platform", "azure"], 20, "NO_PLATFORM"),
         (["--listen", "127.0.0.1:0", "--platform", "snp", "--hardware-latency"], 2, "simulated"),
         (["--listen", "127.0.0.1", "--platform", "simulated"], 2, "HOST:PORT"),
         (["--listen", "127.0.0.1:70000", "--platform", "simulated"], 2, "HOST:PORT"),
