@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import random
 import re
 import zlib
 from datetime import timedelta
@@ -207,6 +208,16 @@ def test_a_page_that_was_swollen_is_an_error_of_ours(clock):
         answer = client.get(f"/reports/{strictjson.base64url(bytes(32))}")
     assert answer.status_code >= 400
     assert len(answer.content) < 1000
+
+
+def test_a_page_has_a_size(client):
+    """A stranger's policy of its greatest size is judged by, and not kept."""
+    dice = random.Random(7)  # noqa: S311 - nothing here is a secret
+    many = [f"{dice.getrandbits(384):096x}" for _ in range(1000)]
+    request = asked(policy=document_of(naming_policy()) | {"measurements": many})
+    assert client.post("/v1/appraise", json=request).status_code == 200
+    answer = client.post("/v1/appraise?report=1", json=request)
+    assert (answer.status_code, answer.json()["code"]) == (413, "REQUEST_TOO_LARGE")
 
 
 def test_only_so_many_are_kept(clock):

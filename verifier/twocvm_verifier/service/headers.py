@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 EVERY: Final[Mapping[str, str]] = MappingProxyType(
@@ -23,8 +22,9 @@ EVERY: Final[Mapping[str, str]] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
+_RAW: Final = tuple((name.lower().encode("ascii"), value.encode("ascii")) for name, value in EVERY.items())
 # A year, as browsers' lists want it; said only by who speaks TLS.
-_TRANSPORT: Final = "max-age=31536000"
+_SECURE: Final = (*_RAW, (b"strict-transport-security", b"max-age=31536000"))
 
 
 class Headers:
@@ -42,11 +42,9 @@ class Headers:
 
         async def filled(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in EVERY.items():
-                    headers.setdefault(name, value)
-                if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = _TRANSPORT
+                said = {name for name, _ in message["headers"]}
+                wanted = _SECURE if scope["scheme"] == "https" else _RAW
+                message["headers"] = [*message["headers"], *(each for each in wanted if each[0] not in said)]
             await send(message)
 
         await self._app(scope, receive, filled if scope["type"] == "http" else send)

@@ -25,10 +25,13 @@ from twocvm_verifier.strictjson import Json
 from .appraisals import Outcome, Purpose
 from .front import front_document
 from .parts import Desk, desk_of
+from .problems import ServiceError
 from .route import ServiceRoute, json_answer
 from .state.reports import unknown
 
 HTML: Final = "text/html; charset=utf-8"
+# A report has some 6 KB, packed; a policy of a stranger's can make it much more.
+MAX_KEPT_BYTES: Final = 32_768
 _ADDRESS_BYTES: Final = 32
 # A result of a few hundred checks, and a policy of its greatest size.
 _MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
@@ -57,7 +60,7 @@ async def show(desk: Desk, outcome: Outcome) -> Shown:
     """Keep the page of an outcome.
 
     Raises:
-        ServiceError: REPORTS_OFF, SERVICE_BUSY, or the store's own.
+        ServiceError: REPORTS_OFF, REQUEST_TOO_LARGE, SERVICE_BUSY, or the store's own.
     """
     parts = desk.parts
     identifier = parts.random_bytes(_ADDRESS_BYTES)
@@ -103,7 +106,10 @@ def _packed(outcome: Outcome, desk: Desk, *, until: datetime) -> bytes:
         "owners_policy": outcome.owners_policy,
         "page": report_document(outcome.case, outcome.appraisal, roots=roots, asked=asked),
     }
-    return zlib.compress(strictjson.canonical(document))
+    packed = zlib.compress(strictjson.canonical(document))
+    if len(packed) > MAX_KEPT_BYTES:
+        raise ServiceError("REQUEST_TOO_LARGE", f"report: has {len(packed)} bytes, want at most {MAX_KEPT_BYTES}")
+    return packed
 
 
 def _shown(desk: Desk, packed: bytes) -> str:

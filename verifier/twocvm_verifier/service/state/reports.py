@@ -14,8 +14,8 @@ from typing import Final, Protocol
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.service.problems import ServiceError
 
-# A document has some 30 KB, and a sixth of it packed.
-MAX_REPORTS: Final = 4096
+# Of at most 32 KiB each.
+MAX_REPORTS: Final = 2048
 
 
 class Reports(Protocol):
