@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,21 +16,24 @@ import pytest
 from tests.support import verifier_service as service
 from tests.support.amd import AT as AMD_AT
 from tests.support.amd import fake_amd
-from tests.support.attested_guest import policy
+from tests.support.attested_guest import NO_CRL, policy
 from tests.support.azure import FakeAzure
 from tests.support.guest import LiveGuest
-from tests.support.manifests import World
+from tests.support.manifests import MEASUREMENT, World
+from tests.support.simulated import launch
 from tests.support.swtpm import AzureVtpm, require_swtpm
 from typer.testing import CliRunner
 
 from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.simulated import SimulatedPlatform
-from twocvm_verifier import SnpVerifier, strictjson
+from twocvm_sdk.connection import AttestedConnection
+from twocvm_verifier import SnpVerifier, simulated_roots, strictjson
 from twocvm_verifier.appraisal import Question
 from twocvm_verifier.appraisal.delegated import Word, judge_by_word
 from twocvm_verifier.binding import LogPosition, cert_claims, parse_claims
 from twocvm_verifier.bundle import Case, bundle_of, judge, parse_bundle
 from twocvm_verifier.cli import app
+from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import AppraisalError, BindingError, HandshakeError, MalformedError
 from twocvm_verifier.evidence import Evidence, encode_cbor, encode_json, from_json, to_json
 from twocvm_verifier.policy.model import RequiredLevels
@@ -246,3 +252,58 @@ def test_bundle_without_one_half_is_none() -> None:
     halved = {name: value for name, value in json.loads(raw).items() if name != "claims"}
     with pytest.raises(MalformedError):
         parse_bundle(strictjson.canonical(halved))
+
+
+# What the kernel's device would be is a socket here; all else is the command as it is.
+SERVE = """
+import socket, sys
+from twocvm_guest.platforms.tpm import Tpm
+path = sys.argv.pop(1)
+def connected(*, pause):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return Tpm(connection.detach(), name="swtpm", pause=pause)
+Tpm.open = connected
+from twocvm_guest.main import main
+main()
+"""
+
+
+def test_command_serves_it(tmp_path: Path) -> None:
+    """`guest serve --platform azure` has no VEK to hand over: who connects finds it, and proves the guest."""
+    require_swtpm()
+    simulated = launch(host_data=bytes(32), measurement=MEASUREMENT)
+    verifier = SnpVerifier(
+        roots=simulated_roots(simulated.root_pem), crls=NO_CRL, veks=lambda _report, _at: simulated.vek()
+    )
+    with AzureVtpm(tmp_path, simulated.report) as vtpm:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", SERVE, str(vtpm.socket)),
+                *("guest", "serve", "--platform", "azure", "--listen", "127.0.0.1:0", "-o", "json"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        try:
+            assert process.stdout is not None
+            facts = json.loads(process.stdout.readline() or b"{}")
+            assert facts, process.communicate(timeout=10)
+            assert (facts["platform"], facts["measurement"]) == ("azure", MEASUREMENT.hex())
+            expectation = Expectation(
+                manifest=World().manifest, policy=policy(require_levels=ENOUGH), verifier=verifier, unlocked_ok=True
+            )
+            with AttestedConnection.open(
+                facts["listen"],
+                expectation=expectation,
+                identity=None,
+                clock=SystemClock(),
+                randomness=secrets.token_bytes,
+            ) as connection:
+                assert connection.proof.verified.boot
+                assert connection.proof.verified.report.vmpl == 0
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -44,12 +44,15 @@ class AzureVtpm:
     Args:
         folder: Where its state and its socket are.
         make_report: Makes the paravisor's report.
+
+    Attributes:
+        socket: Where it is; it has one client at a time.
     """
 
     def __init__(self, folder: Path, make_report: MakeReport) -> None:
         self._folder = folder
         self._make_report = make_report
-        self._socket = folder / "tpm"
+        self.socket = folder / "tpm"
 
     def __enter__(self) -> Self:
         state = self._folder / "state"
@@ -57,8 +60,8 @@ class AzureVtpm:
         self._process = subprocess.Popen(
             [
                 *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"),
-                *("--server", f"type=unixio,path={self._socket}"),
-                *("--ctrl", f"type=unixio,path={self._socket}.ctrl", "--flags", "startup-clear,not-need-init"),
+                *("--server", f"type=unixio,path={self.socket}"),
+                *("--ctrl", f"type=unixio,path={self.socket}.ctrl", "--flags", "startup-clear,not-need-init"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -96,7 +99,7 @@ class AzureVtpm:
     def connect(self) -> int:
         """Return a file that is the TPM, as the kernel's device is one."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self._socket))
+        connection.connect(str(self.socket))
         return connection.detach()
 
     def tpm(self, *, pause: Pause = time.sleep) -> Tpm:
@@ -113,14 +116,14 @@ class AzureVtpm:
             raise
 
     def _tool(self, name: str, *arguments: str) -> None:
-        environment = os.environ | {"TPM2TOOLS_TCTI": f"swtpm:path={self._socket}"}
+        environment = os.environ | {"TPM2TOOLS_TCTI": f"swtpm:path={self.socket}"}
         subprocess.run(
             [f"tpm2_{name}", *arguments], check=True, capture_output=True, cwd=self._folder, env=environment, timeout=20
         )
 
     def _wait(self) -> None:
         for _ in range(500):
-            if self._socket.exists():
+            if self.socket.exists():
                 return
             time.sleep(0.01)
         raise TimeoutError("swtpm did not start")
