@@ -18,7 +18,7 @@ from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.snp.report import REPORT_BYTES
 
 MAX_HCL_BYTES: Final = 8192
-"""Azure's NV index has 2600; a TPM's index of the reference's own has at most 2048 to 8192."""
+"""More than any NV index holds; Azure's has 2600."""
 
 _DOCUMENT: Final = "hcl report"
 # docs/spec/azure.md, 2: the header (0x00..0x1F), little endian, and the one of the runtime data (0x4C0..0x4D3).
