@@ -208,14 +208,14 @@ REFUSED: dict[str, tuple[Callable[[], Evidence], str]] = {
     "asked for by the host": (lambda: report(vmpl=0xFFFFFFFF), "VMPL_REFUSED"),
     "firmware that can be rolled back": (lambda: report(committed_version=(6, 55, 1)), "FIRMWARE_PROVISIONAL"),
 }  # fmt: skip
-# What was revoked once stays so, for everybody: each of these wants a service of its own.
-REVOKED: dict[str, tuple[Callable[[], Evidence], str]] = {
-    "a list that revokes the issuer": (lambda: revoking(revoked=(ISSUER_SERIAL,), number=4), "CHAIN_REVOKED"),
-    "an ended list that revokes the issuer": (
-        lambda: revoking(revoked=(ISSUER_SERIAL,), this_update=AT - 9 * DAY, next_update=AT - DAY, number=5),
-        "CHAIN_REVOKED",
+# What was revoked once stays so, for everybody: what is sent first, and what is refused for it afterwards.
+REVOKED: tuple[tuple[Callable[[], Evidence], Callable[[], Evidence]], ...] = (
+    (lambda: revoking(revoked=(ISSUER_SERIAL,), number=10), good),
+    (
+        lambda: of(GENOA, revoked=(ISSUER_SERIAL,), this_update=AT - 9 * DAY, next_update=AT - DAY),
+        lambda: of(GENOA, number=9),
     ),
-}
+)
 # At rest a list that cannot be used is as if there were none, and is warned of by its own code.
 WARNED: dict[str, tuple[Callable[[], Evidence], str]] = {
     "no list": (lambda: {name: piece for name, piece in good().items() if name != "crl"}, "CRL_MISSING"),
@@ -285,13 +285,18 @@ def test_a_lie_is_refused_in_body_and_token(service, lie):
     assert_refused(service, *REFUSED[lie])
 
 
-@pytest.mark.parametrize("lie", REVOKED)
-def test_what_was_revoked_is_refused(tmp_path, lie):
-    """A list refuses whatever it revokes, in force or not, also what comes later without it."""
+def test_what_a_list_said_is_not_forgotten(tmp_path):
+    """An older list is of no use after a newer one, and whatever was revoked once, in force or not, stays refused."""
     with served(tmp_path, policy=owners_policy()) as own:
-        assert ask(own, good()).json()["appraisal"]["verdict"] == "affirming"
-        assert_refused(own, *REVOKED[lie])
-        assert_refused(own, good, "CHAIN_REVOKED")
+        newest = crl_of(MILAN, number=9, this_update=THIS_UPDATE, next_update=AT + DAY)
+        assert ask(own, good(crl=newest)).json()["appraisal"]["verdict"] == "affirming"
+        own.later(2 * 86_400)
+        older = ask(own, good(crl=crl_of(MILAN, number=3, next_update=NEXT_UPDATE))).json()["appraisal"]
+        assert "CRL_ROLLED_BACK" in {check["code"] for check in older["checks"] if check["status"] == "warn"}
+        own.later(0)
+        for lie, later in REVOKED:
+            assert_refused(own, lie, "CHAIN_REVOKED")
+            assert_refused(own, later, "CHAIN_REVOKED")
 
 
 def assert_refused(service: Served, evidence: Callable[[], Evidence], code: str) -> None:
@@ -313,16 +318,6 @@ def test_a_list_of_no_use_is_warned_of(listless, lie):
     appraisal = ask(listless, evidence()).json()["appraisal"]
     assert appraisal["verdict"] == "warning"
     assert code in {check["code"] for check in appraisal["checks"] if check["status"] == "warn"}
-
-
-def test_a_list_that_was_rolled_back(tmp_path):
-    """Once a newer list was seen, an older one is of no use, however the service came to see it."""
-    with served(tmp_path, policy=owners_policy()) as own:
-        newest = crl_of(MILAN, number=9, this_update=THIS_UPDATE, next_update=AT + DAY)
-        assert ask(own, good(crl=newest)).json()["appraisal"]["verdict"] == "affirming"
-        own.later(2 * 86_400)
-        older = ask(own, good(crl=crl_of(MILAN, number=3, next_update=NEXT_UPDATE))).json()["appraisal"]
-    assert "CRL_ROLLED_BACK" in {check["code"] for check in older["checks"] if check["status"] == "warn"}
 
 
 @pytest.mark.parametrize("unsound", ["overlap", "unterminated", "length"])

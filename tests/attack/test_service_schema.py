@@ -38,7 +38,7 @@ def url(tmp_path_factory) -> Iterator[str]:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 def test_nothing_unforeseen_comes_back(case, url):
     """Every answer has a status, a media type, headers and a form that stand in the document, and no error is ours."""
     case.call_and_validate(base_url=url, excluded_checks=LEFT_OUT)
