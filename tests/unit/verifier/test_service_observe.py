@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
+import os
 import re
 import secrets
 import sys
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from fastapi import APIRouter
@@ -49,18 +50,28 @@ MARK = "m4rk3d"
 APPRAISE = "/v1/appraise"
 
 
+class Lines:
+    """What was written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def getvalue(self) -> str:
+        """Return all of it."""
+        return self.path.read_text(encoding="ascii")
+
+
 @pytest.fixture
-def lines():
+def lines(tmp_path):
     """What is written, and logging as it was afterwards."""
-    stream = io.StringIO()
-    with lines_on(stream):
-        yield stream
+    with (tmp_path / "lines").open("w+b") as file, lines_on(file.fileno()):
+        yield Lines(tmp_path / "lines")
 
 
 class World:
     """A service that is watched in every way."""
 
-    def __init__(self, lines: io.StringIO, *, sampled: float = 1.0, believe_callers: bool = False, **changes):
+    def __init__(self, lines: Lines, *, sampled: float = 1.0, believe_callers: bool = False, **changes):
         self.lines = lines
         self.registry, self.exporter = CollectorRegistry(), InMemorySpanExporter()
         self.figures = Metrics(self.registry)
@@ -272,6 +283,23 @@ def test_a_line_is_one_line(text):
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["text"] == text
+
+
+def test_nobody_waits_for_who_does_not_read():
+    """A reader that stands still loses lines and is told how many; no request waits for it, nor for one that left."""
+    reader, writer = os.pipe()
+    with lines_on(writer):
+        for _ in range(2000):
+            event("full", text="x" * 100)
+        written = os.read(reader, 1 << 20).decode().splitlines()
+        event("again")
+        again, lost = (json.loads(line) for line in os.read(reader, 1 << 20).decode().splitlines())
+        assert (again["event"], lost["event"]) == ("again", "lines-lost")
+        assert len(written) + lost["lines"] == 2000
+        assert all(json.loads(line)["event"] == "full" for line in written)
+        os.close(reader)
+        event("to nobody")
+    os.close(writer)
 
 
 def test_outside_of_a_request_nobody_reads_what_is_noted():

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import select
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO, TypeAlias
+from typing import Final, TypeAlias
 
 from .observe import Account
 
@@ -26,6 +28,10 @@ Field: TypeAlias = str | int | float | bool
 _OURS: Final = "twocvm.verifier"
 _FIELDS: Final = "fields"
 _MILLISECONDS: Final = 1000.0
+STANDARD_ERROR: Final = 2
+# PIPE_BUF of Linux: so much fits where anything does.
+_MAX_LINE_BYTES: Final = 4096
+_FRAMES: Final = 12
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Field) -> None:
@@ -47,7 +53,9 @@ def error_event(name: str, error: Exception, /, **fields: Field) -> None:
         error: Was raised.
         fields: As `event`.
     """
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    ]
     event(name, level=logging.ERROR, kind=type(error).__name__, where=" ".join(places), **fields)
 
 
@@ -67,12 +75,42 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, separators=(",", ":"))
 
 
+class LineHandler(logging.Handler):
+    """Writes lines to whoever reads them, and waits for nobody: what finds no room is lost, and that is said later.
+
+    Args:
+        descriptor: A file, a pipe or a socket. Where a pipe can be written at all it takes a line of 4096 bytes whole.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it as lost."""
+        line = self.format(record).encode("ascii")[: _MAX_LINE_BYTES - 1] + b"\n"
+        try:
+            if not any(found & select.POLLOUT for _, found in self._room.poll(0)):
+                self._lost += 1
+                return
+            lost, self._lost = self._lost, 0
+            os.write(self._descriptor, line)
+        except OSError:
+            self._lost += 1
+            return
+        if lost:
+            event("lines-lost", level=logging.ERROR, lines=lost)
+
+
 @contextmanager
-def lines_on(stream: TextIO) -> Iterator[None]:
-    """Have all that this process logs written to `stream` as lines of JSON: ours from info on, others' warnings."""
+def lines_on(descriptor: int) -> Iterator[None]:
+    """Have all that this process logs written there as lines of JSON: ours from info on, others' warnings."""
     root, ours = logging.getLogger(), logging.getLogger(_OURS)
     before = (root.handlers[:], root.level, ours.level)
-    handler = logging.StreamHandler(stream)
+    handler = LineHandler(descriptor)
     handler.setFormatter(JsonLines())
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -109,7 +109,7 @@ def serve_command(
 
 def _serve(settings: Settings) -> int:
     from .addresses import parse_address
-    from .logs import event, lines_on
+    from .logs import STANDARD_ERROR, event, lines_on
     from .metrics import figures_at
 
     address = parse_address(settings.listen.address)
@@ -118,7 +118,7 @@ def _serve(settings: Settings) -> int:
         scheme = "http" if settings.listen.certificate is None else "https"
         own = address.url(scheme, port=listeners[0].getsockname()[1])
         # From here on a program reads what is written.
-        with lines_on(sys.stderr), figures_at(settings.metrics.listen):
+        with lines_on(STANDARD_ERROR), figures_at(settings.metrics.listen):
             if settings.tokens.key is None:
                 event("key-of-this-process", hint="the key that signs tokens ends with this process: --key keeps one")
             if settings.state.store == "sealed":

@@ -23,7 +23,7 @@ import typer
 
 from twocvm_verifier.errors import TwoCvmError
 
-from .logs import event, lines_on
+from .logs import STANDARD_ERROR, event, lines_on
 from .metrics import forget_process
 from .settings import Settings
 
@@ -164,7 +164,7 @@ def work() -> int:
     threading.Thread(target=_end_with_watcher, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         listener = socket.socket(fileno=task.listener)
-        with lines_on(sys.stderr):
+        with lines_on(STANDARD_ERROR):
             work_at(listener, task.settings, issuer=task.issuer, ready=_tell_watcher)
     except typer.BadParameter as error:
         error.show()
