@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TESTS  ?= tests
 SECONDS ?= 60
 
-.PHONY: demo test check bench evaluation components docs fuzz lock clean help
+.PHONY: image image-demo demo test check bench evaluation components docs fuzz lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench       what it costs, as ratios measured in one run"
 	@echo "make evaluation  the paper's benchmarks, natively and in both layers; REDUCED=1, LABEL=snp"
 	@echo "make components  build the example components again and compare the bytes"
+	@echo "make image       the guest's image, from locked packages, into build/image"
+	@echo "make image-demo  the demo, with the guest in a machine that is booted here (QEMU)"
 	@echo "make fuzz        every parser, for SECONDS=60"
 
 demo: $(VENV)/.run
@@ -45,6 +47,13 @@ components: $(VENV)/.dev
 	$(BIN)/python -m tools.build_components
 	git diff --exit-code -- examples
 
+image: $(VENV)/.run
+	$(BIN)/twocvm image build --out build/image --cache build/image/packages
+	@for variant in production development; do $(BIN)/twocvm image list --check build/image/$$variant || exit; done
+
+image-demo: image
+	$(BIN)/twocvm demo --image build/image/development
+
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.codes_page
 	$(BIN)/python -m tools.settings_table
@@ -61,6 +70,7 @@ lock: $(VENV)/.dev
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group run pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_36 --no-annotate --generate-hashes --no-header --extra guest -c requirements/run.txt pyproject.toml -o guest/twocvm_guest/image/lock/wheels.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }

@@ -52,18 +52,23 @@ def run_demo(folder: Path, show: Show, *, image: ImageFolder | None = None) -> S
     """
     prepared = prepare(folder, show, measurement=measure_installed() if image is None else image.software)
     with _guest(prepared, image, folder / "guest.log") as guest:
-        with show.phase(f"a guest starts, in {guest.kind}"):
-            serving = guest.wait_ready()
-            show.line(f"{serving.platform} platform, process {guest.pid}, {serving.url}")
-            for warning in guest.warnings():
-                show.line(warning, style="yellow")
-        beliefs = Beliefs(
-            manifest=prepared.manifest,
-            policy=prepared.policy,
-            roots=simulated_roots(prepared.root_file.read_bytes()),
-            crls=REQUIRE,
-        )
-        return _Run(guest=guest, url=serving.url, prepared=prepared, beliefs=beliefs, show=show).play()
+        return play(guest, prepared, show)
+
+
+def play(guest: GuestProcess | GuestMachine, prepared: Prepared, show: Show) -> Summary:
+    """Play the demo with a guest that was started; as `run_demo`."""
+    with show.phase(f"a guest starts, in {guest.kind}"):
+        serving = guest.wait_ready()
+        show.line(f"{serving.platform} platform, process {guest.pid}, {serving.url}")
+        for warning in guest.warnings():
+            show.line(warning, style="yellow")
+    beliefs = Beliefs(
+        manifest=prepared.manifest,
+        policy=prepared.policy,
+        roots=simulated_roots(prepared.root_file.read_bytes()),
+        crls=REQUIRE,
+    )
+    return _Run(guest=guest, url=serving.url, prepared=prepared, beliefs=beliefs, show=show).play()
 
 
 def _guest(prepared: Prepared, image: ImageFolder | None, log: Path) -> GuestProcess | GuestMachine:

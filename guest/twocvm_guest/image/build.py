@@ -28,7 +28,7 @@ from .deb import Packed, read_package
 from .lock import Lock, Package, Wheel
 from .tree import IMAGE, Entry, Tree
 
-_LEVEL: Final = "-19"
+_LEVEL: Final = "-12"
 _INIT: Final = """#!/usr/bin/python3.11 -ISB
 import sys
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from . import recipe
-from .tree import IMAGE, Tree
+from .tree import OWN, Tree
 
 # Addresses decide how some constants are written, so all of this runs at the same ones: PER_LINUX, ADDR_NO_RANDOMIZE.
 _PROGRAM: Final = """
@@ -22,11 +22,10 @@ if not os.environ.get("FIXED"):
     ctypes.CDLL(None).personality(0x0040000)
     os.execve(sys.argv[2], json.loads(sys.argv[3]), {"FIXED": "1", "PYTHONHASHSEED": "0"})
 root = sys.argv[1]
-for path in json.load(sys.stdin):
-    folder, name = os.path.split(path)
-    target = f"{root}/{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc"
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    py_compile.compile(f"{root}/{path}", target, f"/{path}", doraise=True, quiet=2, invalidation_mode=mode)
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+for source, target in json.load(sys.stdin):
+    here, there, shown = f"{root}/{source}", f"{root}/{target}", f"/{source}"
+    py_compile.compile(here, there, shown, doraise=True, quiet=2, invalidation_mode=mode)
 """
 
 
@@ -39,23 +38,38 @@ def run_inside(root: Path, program: str, *arguments: str) -> tuple[str, ...]:
 
 
 def compile_all(tree: Tree, root: Path) -> None:
-    """Add the compiled form of every Python file.
+    """Put the compiled form of every Python file beside it, or in its place where it is not this distribution's own.
 
     Args:
-        tree: The image; added to.
+        tree: The image; changed.
         root: Where it is written on this machine; written to as well.
 
     Raises:
         CalledProcessError: A file cannot be compiled.
     """
-    sources = [entry.path for entry in tree.entries() if entry.path.endswith(".py")]
+    targets = {entry.path: compiled_path(entry.path) for entry in tree.entries() if entry.path.endswith(".py")}
     words = run_inside(root, recipe.PYTHON, "-I", "-S", "-B", "-c", _PROGRAM, str(root))
     again = json.dumps([*words, "", ""])
+    listed = json.dumps(list(targets.items())).encode()
     environment: Mapping[str, str] = {}
-    subprocess.run(
-        (*words, words[0], again), input=json.dumps(sources).encode(), env=environment, check=True, capture_output=True
-    )
-    for source in sources:
-        folder, _, name = source.rpartition("/")
-        path = f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc"
-        tree.add_file(path, (root / path).read_bytes(), program=False, origin=IMAGE)
+    subprocess.run((*words, words[0], again), input=listed, env=environment, check=True, capture_output=True)
+    for source, target in targets.items():
+        origin = tree[source].origin
+        if not _is_own(source):
+            tree.remove(source)
+        tree.add_file(target, (root / target).read_bytes(), program=False, origin=origin)
+
+
+def compiled_path(source: str) -> str:
+    """Return where Python looks for the compiled form of a file, with its source beside it or without.
+
+    >>> compiled_path("usr/lib/python3.11/os.py")
+    'usr/lib/python3.11/os.pyc'
+    """
+    folder, _, name = source.rpartition("/")
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc" if _is_own(source) else f"{source}c"
+
+
+def _is_own(path: str) -> bool:
+    # Its sources are what a simulated guest is measured by.
+    return path.startswith(f"{recipe.SITE}/{OWN}_")

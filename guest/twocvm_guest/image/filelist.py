@@ -1,7 +1,7 @@
 """The list of an image's files, which is committed: whoever looks at a change sees what it does to the image.
 
-One line a path: mode, SHA-256 of the content (or where a link leads), where it is from. This distribution's own files,
-and what is compiled, are not in it: they change with every edit, and follow from the rest.
+One line a path: mode, SHA-256 of the content (or where a link leads), where it is from. This distribution's own files
+are not in it: they are what is in the repository, and change with every edit.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Final
 from twocvm_verifier.errors import BindingError
 
 from .lock import FOLDER
-from .tree import IMAGE, Entry
+from .tree import IMAGE, OWN, Entry
 
 LIST: Final = FOLDER / "files.txt"
 """The list that is committed."""
 
-OWN: Final = "twocvm"
 _SHOWN: Final = 5
 
 
@@ -44,7 +43,7 @@ def require_same(built: str, listed: str) -> None:
 
 def _line(entry: Entry) -> str:
     mode = f"{stat.filemode(entry.mode)} {entry.path}"
-    if entry.origin.split(" ")[0] == OWN or "/__pycache__/" in entry.path:
+    if entry.origin.split(" ")[0] == OWN or (stat.S_ISDIR(entry.mode) and f"/{OWN}" in entry.path):
         return ""
     if stat.S_ISLNK(entry.mode):
         return f"{mode} -> {entry.content.decode()}  {entry.origin}"

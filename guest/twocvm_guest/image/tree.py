@@ -21,6 +21,9 @@ _PROGRAM: Final = stat.S_IFREG | 0o555
 IMAGE: Final = "image"
 """The origin of what the image adds by itself."""
 
+OWN: Final = "twocvm"
+"""The name of this distribution, with which its packages and its origin begin."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -60,6 +63,10 @@ class Tree:
     def add_folder(self, path: str) -> None:
         """Add an empty folder, such as one that is mounted over; as `add_file`."""
         self._add(Entry(path=path, mode=_FOLDER, content=b"", origin=IMAGE))
+
+    def remove(self, path: str) -> None:
+        """Take a path out again."""
+        del self._entries[path]
 
     def entries(self) -> Iterator[Entry]:
         """Yield everything, sorted by path, so that a folder comes before what is in it."""

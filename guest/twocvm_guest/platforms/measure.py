@@ -30,7 +30,8 @@ def installed_folders() -> dict[str, Path]:
 def measure(folders: Mapping[str, Path]) -> bytes:
     """Return SHA-384 over the files of `folders` (48 bytes).
 
-    Every regular file counts, by `NAME/path/inside` and SHA-256, but for compiled caches, which follow from the rest.
+    Every regular file counts, by `NAME/path/inside` and SHA-256, but for compiled caches, which follow from the rest,
+    and for what begins with a dot, which tools leave there and nothing imports.
 
     Args:
         folders: For each package its folder.
@@ -50,7 +51,7 @@ def read_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for name, folder in folders.items()
         for path in folder.rglob("*")
-        if path.is_file() and _CACHE not in path.parts
+        if path.is_file() and not any(part == _CACHE or part.startswith(".") for part in path.relative_to(folder).parts)
     }
 
 

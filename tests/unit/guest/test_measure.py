@@ -53,6 +53,15 @@ def test_caches_do_not_change_it(folder: Path) -> None:
     assert measure({"p": folder}) == before
 
 
+def test_what_tools_leave_does_not_change_it(folder: Path) -> None:
+    """Files and folders that begin with a dot do not count."""
+    before = measure({"p": folder})
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "a.db").write_bytes(b"x")
+    (folder / "sub" / ".b.swp").write_bytes(b"x")
+    assert measure({"p": folder}) == before
+
+
 def test_the_order_of_folders_does_not_change_it(folder: Path) -> None:
     """Packages may be named in any order."""
     assert measure({"p": folder, "q": folder}) == measure({"q": folder, "p": folder})

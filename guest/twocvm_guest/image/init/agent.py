@@ -49,7 +49,7 @@ def run(variant: Variant, port: int, say: Say) -> int:
         _become(words, theirs if variant is Variant.DEVELOPMENT else None)
     os.close(theirs)
     # Ends with the pipe, which is closed with the agent.
-    threading.Thread(target=_tell, args=(ours, say), daemon=True).start()
+    threading.Thread(target=_tell, args=(ours, pid, say), daemon=True).start()
     return wait(pid)
 
 
@@ -73,12 +73,18 @@ def _become(words: tuple[str, ...], output: int | None) -> None:
         os._exit(127)
 
 
-def _tell(pipe: int, say: Say) -> None:
+def _tell(pipe: int, pid: int, say: Say) -> None:
     with os.fdopen(pipe, "rb") as lines:
         for line in lines:
             facts = json.loads(line)
             root = ROOT.read_text(encoding="ascii") if ROOT.exists() else ""
-            say("ready", **facts, root=root, used_kib=used_kib(_MEMINFO.read_text()))
+            agent_kib = proportional_kib(Path(f"/proc/{pid}/smaps_rollup").read_text())
+            say("ready", **facts, root=root, agent_kib=agent_kib, used_kib=used_kib(_MEMINFO.read_text()))
+
+
+def proportional_kib(rollup: str) -> int:
+    """Return a process's own part of the memory in use, by the kernel's count (proc_pid_smaps(5))."""
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
 def used_kib(meminfo: str) -> int:

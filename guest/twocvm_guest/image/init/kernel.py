@@ -139,9 +139,16 @@ def give_up_capabilities() -> None:
         if capability not in KEPT_CAPABILITIES:
             syscalls.prctl(syscalls.PR_CAPBSET_DROP, capability)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, capability_sets(KEPT_CAPABILITIES)):
+    if _libc.capset(header, capability_sets(KEPT_CAPABILITIES & _permitted())):
         raise OSError(ctypes.get_errno(), "capabilities: cannot be given up")
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _permitted() -> frozenset[int]:
+    # A development machine may have given root less than all.
+    rows = Path("/proc/self/status").read_text().splitlines()
+    mask = next(int(row.split()[1], 16) for row in rows if row.startswith("CapPrm:"))
+    return frozenset(number for number in range(_CAPABILITIES) if mask >> number & 1)
 
 
 def capability_sets(kept: Iterable[int]) -> bytes:

@@ -75,8 +75,9 @@ def attempt(action: Callable[[], object]) -> str:
 
 
 def _files(root: Path) -> Iterator[tuple[str, int]]:
+    skipped = tuple(f"{root}{name}".replace("//", "/") for name in _SKIPPED)
     for folder, _, names in os.walk(root):
-        if not folder.startswith(_SKIPPED):
+        if not folder.startswith(skipped):
             for name in names:
                 path = os.path.join(folder, name)
                 yield path, os.lstat(path).st_mode & ~(0o111 if os.path.islink(path) else 0)

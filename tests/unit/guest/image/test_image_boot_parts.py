@@ -1,0 +1,152 @@
+"""Folders with images, the emulator's words, and machines that do not start; the emulator is a script here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from twocvm_guest.demo.machine import GuestMachine
+from twocvm_guest.image import filelist
+from twocvm_guest.image.boot import Machine, emulator_words, hardware, parse_event
+from twocvm_guest.image.build import Image
+from twocvm_guest.image.command_line import Variant
+from twocvm_guest.image.folder import ABOUT, ImageFolder, read_image, write_image
+from twocvm_guest.image.tree import IMAGE, Tree
+from twocvm_guest.main import run as run_command
+from twocvm_verifier.errors import FetchError, MalformedError, UnsupportedError
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> ImageFolder:
+    """A folder with an image that nobody built."""
+    tree = Tree()
+    tree.add_file("init", b"#!", program=True, origin=IMAGE)
+    made = Image(
+        variant=Variant.DEVELOPMENT,
+        kernel=b"kernel",
+        initrd=b"initrd",
+        entries=tuple(tree.entries()),
+        software=bytes(48),
+    )
+    return write_image(made, tmp_path / "image")
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that is found under the emulator's name; its text is whatever a test writes."""
+    program = tmp_path / "bin" / "qemu-system-x86_64"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return program
+
+
+def script(program: Path, text: str) -> None:
+    """Let the emulator be a script, in which `$console` is the file of the machine's serial line."""
+    find = 'for word; do case $word in file:*) console="${word#file:}";; esac; done'
+    program.write_text(f"#!/bin/sh\n{find}\n{text}\n")
+    program.chmod(0o755)
+
+
+def test_written_is_read(image: ImageFolder) -> None:
+    """A folder is read back as it was written."""
+    assert read_image(image.folder) == image
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda folder: (folder / "kernel").write_bytes(b"other"),
+        lambda folder: (folder / "initrd").write_bytes(b"other"),
+        lambda folder: (folder / "initrd").unlink(),
+        lambda folder: (folder / ABOUT).write_bytes(b"{}"),
+        lambda folder: _change(folder, "variant", "other"),
+        lambda folder: _change(folder, "software", "zz"),
+    ],
+)
+def test_other_folders_are_refused(image: ImageFolder, break_it: object) -> None:
+    """A changed or absent file, or another description, is no image."""
+    assert callable(break_it)
+    break_it(image.folder)
+    with pytest.raises(MalformedError) as refused:
+        read_image(image.folder)
+    assert refused.value.code == "MALFORMED_IMAGE"
+
+
+def _change(folder: Path, name: str, value: str) -> None:
+    about = json.loads((folder / ABOUT).read_bytes())
+    (folder / ABOUT).write_text(json.dumps({**about, name: value}))
+
+
+def test_machine_is_plain(image: ImageFolder) -> None:
+    """No default devices, no configuration of the user's, no second start, and the image's own command line."""
+    words = emulator_words(image, hardware(image), Path("console"))
+    assert {"-nodefaults", "-no-user-config", "-no-reboot", str(image.kernel), str(image.initrd)} <= set(words)
+    assert any(word.endswith("twocvm.port=8443") for word in words)
+
+
+@pytest.mark.parametrize("line", ["", "text", "[1]", '{"other": 1}', '{"twocvm": 1}'])
+def test_other_lines_are_no_events(line: str) -> None:
+    """What the kernel or Python writes is not taken for an event."""
+    assert parse_event(line) == ()
+
+
+def test_machine_serves_and_ends(image: ImageFolder, emulator: Path, tmp_path: Path) -> None:
+    """The event comes with its facts, the root is written for the participants, and the end is seen."""
+    said = '{"twocvm": "ready", "platform": "simulated", "root": "PEM"}'
+    script(emulator, f"echo '{said}' >> $console; echo '[ 1.0] kernel' >> $console; echo hm >> $console; sleep 0.2")
+    with GuestMachine(image, root=tmp_path / "root.pem", log=tmp_path / "log") as guest:
+        assert guest.wait_ready().platform == "simulated"
+        assert (tmp_path / "root.pem").read_text() == "PEM"
+        assert guest.wait_ended(20.0) == 0
+        assert guest.warnings() == ("hm",)
+        assert guest.pid > 0
+
+
+def test_machine_that_ends_or_is_silent_is_a_failure(image: ImageFolder, emulator: Path, tmp_path: Path) -> None:
+    """Who waits learns how it ended and what it said last; stopping it twice is no error."""
+    script(emulator, "echo 'Kernel panic' > $console; exit 1")
+    with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError) as refused:
+        ended.wait_for("ready", seconds=20.0)
+    assert refused.value.code == "MACHINE_FAILED"
+    assert "Kernel panic" in str(refused.value)
+    script(emulator, "trap '' TERM; while :; do sleep 0.05; done")
+    with Machine(image, hardware(image), log=tmp_path / "log") as silent:
+        with pytest.raises(FetchError):
+            silent.wait_for("ready", seconds=0.2)
+        assert silent.wait_ended(0.01) is None
+        silent.stop()
+        silent.stop()
+
+
+def test_no_emulator_is_said(image: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where QEMU is not installed, the refusal says what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsupportedError) as refused:
+        Machine(image, hardware(image), log=tmp_path / "log")
+    assert refused.value.code == "NO_EMULATOR"
+
+
+def test_commands(
+    image: ImageFolder,
+    emulator: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`image list` prints and compares, `image boot` runs to the machine's end, `demo` takes no production image."""
+    folder = str(image.folder)
+    assert run_command(["image", "list", folder]) == 0
+    assert "-r-xr-xr-x init  image\n" in capsys.readouterr().out
+    assert run_command(["image", "list", folder, "--check"]) == 11
+    monkeypatch.setattr(filelist, "LIST", image.folder / "files.txt")
+    assert run_command(["image", "list", folder, "--check"]) == 0
+    script(emulator, """echo '{"twocvm": "ready", "listen": "x"}' > $console""")
+    capsys.readouterr()
+    assert run_command(["image", "boot", folder, "--log", str(tmp_path / "log")]) == 0
+    assert json.loads(capsys.readouterr().out)["listen"].startswith("https://127.0.0.1:")
+    _change(image.folder, "variant", "production")
+    assert run_command(["image", "boot", folder, "--log", str(tmp_path / "log")]) == 0
+    assert run_command(["demo", "--image", folder]) == 2

@@ -1,0 +1,144 @@
+"""The lock, and fetching what it names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from twocvm_guest.image import packages, recipe
+from twocvm_guest.image.lock import DEBIAN, SCHEMA, Lock, Package, Wheel, load_lock, parse_packages, parse_wheels
+from twocvm_verifier.errors import BindingError, FetchError, MalformedError
+
+ROW = {
+    "name": "a",
+    "version": "1",
+    "archive": "debian",
+    "path": "pool/main/a/a/a_1_amd64.deb",
+    "size": 4,
+    "sha256": hashlib.sha256(b"file").hexdigest(),
+}
+
+
+def written(**changes: object) -> bytes:
+    """A lock of one package, with changes."""
+    return json.dumps({"schema": SCHEMA, "packages": [{**ROW, **changes}]}).encode()
+
+
+def one() -> Lock:
+    """A lock of one package."""
+    return Lock(packages=parse_packages(written()), wheels=())
+
+
+def test_lock_that_ships_has_everything_that_the_recipe_takes() -> None:
+    """Every package of the recipe is locked, and no other."""
+    names = {package.name for package in load_lock().packages}
+    assert names == {recipe.KERNEL, *recipe.TAKEN, *recipe.TOOLS}
+
+
+def test_locked_wheels_are_those_of_the_locked_requirements() -> None:
+    """Each version and digest is one that the guest is installed with everywhere else; nothing of services is."""
+    run = Path("requirements/run.txt").read_text(encoding="utf-8")
+    for wheel in load_lock().wheels:
+        section = re.search(rf"^{wheel.name}=={re.escape(wheel.version)} .*?(?=^\S)", run, re.M | re.S)
+        assert section
+        assert all(digest.hex() in section.group() for digest in wheel.sha256)
+    assert {"redis", "jinja2", "hatchling", "pip"}.isdisjoint(wheel.name for wheel in load_lock().wheels)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{}",
+        b'{"schema": "twocvm/image-lock/v1", "packages": []}',
+        written(path="../etc/a.deb"),
+        written(path="pool/a/../../a.deb"),
+        written(path="https://elsewhere/a.deb"),
+        written(archive="ubuntu"),
+        written(sha256="00"),
+        written(size=-1),
+        written(extra=1),
+    ],
+)
+def test_other_locks_are_refused(raw: bytes) -> None:
+    """What is no lock, or leads out of an archive, is malformed."""
+    with pytest.raises(MalformedError) as refused:
+        parse_packages(raw)
+    assert refused.value.code == "MALFORMED_IMAGE_LOCK"
+
+
+@pytest.mark.parametrize("text", ["", "a==1\n", "a==1 \\\n    --hash=sha256:00\n", "--index-url x\n"])
+def test_other_lists_of_wheels_are_refused(text: str) -> None:
+    """What is not a version with its digests is malformed, an address among them too."""
+    with pytest.raises(MalformedError):
+        parse_wheels(text)
+
+
+def test_packages_are_fetched_once(tmp_path: Path) -> None:
+    """The first mirror that has a package is asked, and what is at hand is not fetched again."""
+    asked: list[str] = []
+
+    def get(address: str) -> bytes | None:
+        asked.append(address)
+        return b"file" if "second" in address else None
+
+    lock = one()
+    for _ in range(2):
+        found = packages.fetch_packages(lock, tmp_path, mirrors=("http://first", "http://second"), get=get)
+        assert found == {"a": b"file"}
+    assert asked == [f"http://{name}/debian/pool/main/a/a/a_1_amd64.deb" for name in ("first", "second")]
+
+
+def test_another_file_is_refused_and_not_kept(tmp_path: Path) -> None:
+    """A mirror with other bytes ends it; a file of other bytes at hand is fetched again."""
+    (tmp_path / "a_1_amd64.deb").write_bytes(b"evil")
+    with pytest.raises(BindingError) as refused:
+        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda _: b"liar")
+    assert refused.value.code == "PACKAGE_DIFFERS"
+    with pytest.raises(FetchError) as absent:
+        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda _: None)
+    assert absent.value.code == "PACKAGE_NOT_FOUND"
+
+
+def test_mirrors_are_the_machines_own_and_then_debians(tmp_path: Path) -> None:
+    """Both forms of apt's sources are read, comments are not, and Debian's own mirror comes last."""
+    (tmp_path / "sources.list").write_text("deb http://here.example/debian bookworm main\n# deb http://old/debian x\n")
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d" / "d.sources").write_text("Types: deb\nURIs: http://two.example/debian-security\n")
+    assert packages.mirrors(tmp_path) == ("http://here.example", "http://two.example", packages.DEFAULT_MIRROR)
+    assert packages.mirrors(tmp_path / "none") == (packages.DEFAULT_MIRROR,)
+
+
+def test_what_cannot_be_reached_is_nothing() -> None:
+    """A refused connection is no file."""
+    assert packages.get("http://127.0.0.1:1/debian/a.deb") is None
+
+
+def test_wheels_at_hand_are_taken_by_their_digest(tmp_path: Path) -> None:
+    """A file's name says nothing, its digest does."""
+    (tmp_path / "whatever.whl").write_bytes(b"wheel")
+    (tmp_path / "other.whl").write_bytes(b"other")
+    wheel = Wheel(name="a", version="1", sha256=frozenset({hashlib.sha256(b"wheel").digest()}))
+    assert packages.fetch_wheels(Lock(packages=(), wheels=(wheel,)), tmp_path) == {wheel: b"wheel"}
+
+
+def test_wheel_that_pip_cannot_get_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pip reaches no index, the refusal has its last words."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    wheel = Wheel(name="a", version="1", sha256=frozenset({bytes(32)}))
+    with pytest.raises(FetchError) as refused:
+        packages.fetch_wheels(Lock(packages=(), wheels=(wheel,)), tmp_path)
+    assert refused.value.code == "PACKAGE_NOT_FOUND"
+
+
+def test_lock_is_written_as_it_is_read() -> None:
+    """The file that ships is what its own parser takes, and names no host."""
+    assert all(isinstance(package, Package) for package in parse_packages(DEBIAN.read_bytes()))
+    assert b"http" not in DEBIAN.read_bytes()

@@ -1,0 +1,148 @@
+"""What an image is put together from: packages, modules, the tree, the archive and its list."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import stat
+import tarfile
+
+import pytest
+
+from twocvm_guest.image import cpio, filelist, modules, recipe
+from twocvm_guest.image.deb import read_package
+from twocvm_guest.image.tree import IMAGE, Tree
+from twocvm_verifier.errors import BindingError, MalformedError
+
+
+def tar(*members: tuple[str, bytes | str, int]) -> bytes:
+    """A tar archive of files (bytes), links (str) and their permissions."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:xz") as archive:
+        for name, content, mode in members:
+            info = tarfile.TarInfo(name)
+            info.mode = mode
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def deb(*members: tuple[str, bytes]) -> bytes:
+    """An ar archive."""
+    parts = [b"!<arch>\n"]
+    for name, content in members:
+        parts.append(f"{name:16}{0:12}{0:6}{0:6}{'100644':8}{len(content):10}`\n".encode())
+        parts.append(content + b"\n" * (len(content) % 2))
+    return b"".join(parts)
+
+
+def test_package_is_read() -> None:
+    """Wanted files and links come out, below /usr as Debian has merged it; others do not."""
+    data = tar(
+        ("./lib/a.so", b"a", 0o644),
+        ("./lib64/ld.so", "/lib/ld.so", 0o777),
+        ("./usr/bin/su", b"s", 0o4755),
+        ("./usr/no", b"n", 0o644),
+    )
+    raw = deb(("debian-binary", b"2.0"), ("control.tar.xz", b"odd"), ("data.tar.xz", data))
+    found = list(read_package(raw, lambda path: path != "usr/no"))
+    assert [(each.path, each.content, each.target, each.program) for each in found] == [
+        ("usr/lib/a.so", b"a", "", False),
+        ("usr/lib64/ld.so", b"", "/usr/lib/ld.so", True),
+        ("usr/bin/su", b"s", "", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"!<arch>\n", b"no archive", deb(("debian-binary", b"2.0")), deb(("data.tar.xz", b"nothing"))],
+)
+def test_what_is_no_package_is_refused(raw: bytes) -> None:
+    """Every other file is malformed."""
+    with pytest.raises(MalformedError):
+        list(read_package(raw, lambda _: True))
+
+
+def test_tree_has_each_path_once_and_raises_nothing() -> None:
+    """Folders come along, permissions are only read and run, and a path that is taken or leads out is refused."""
+    tree = Tree()
+    tree.add_file("usr/bin/su", b"s", program=True, origin="login 1")
+    tree.add_link("bin", "usr/bin", origin="base 1")
+    assert [(each.path, stat.filemode(each.mode)) for each in tree.entries()] == [
+        ("bin", "lrwxrwxrwx"),
+        ("usr", "drwxr-xr-x"),
+        ("usr/bin", "drwxr-xr-x"),
+        ("usr/bin/su", "-r-xr-xr-x"),
+    ]
+    for path in ("usr/bin/su", "/etc", "a/../b", "", "a//b"):
+        with pytest.raises(ValueError, match=r"is (from|no path)"):
+            tree.add_file(path, b"", program=False, origin="other 1")
+    tree.remove("bin")
+    assert tree["usr/bin/su"].content == b"s"
+
+
+def test_archive_is_the_kernels_form() -> None:
+    """Each record has its magic, a padded name and padded content, and the end is marked; no time is in it."""
+    tree = Tree()
+    tree.add_file("init", b"#!", program=True, origin=IMAGE)
+    tree.add_folder("run")
+    raw = cpio.archive(tree.entries())
+    assert len(raw) % 512 == 0
+    position, names = 0, []
+    while not names or names[-1] != "TRAILER!!!":
+        assert raw[position : position + 6] == b"070701"
+        fields = [int(raw[position + 6 + 8 * n : position + 14 + 8 * n], 16) for n in range(13)]
+        named, size = fields[11], fields[6]
+        assert fields[2:4] == [0, 0]
+        assert fields[5] == 0
+        names.append(raw[position + 110 : position + 110 + named - 1].decode())
+        position += (110 + named + 3) // 4 * 4
+        position += (size + 3) // 4 * 4
+    assert names == ["init", "run", "TRAILER!!!"]
+
+
+def test_list_of_files_shows_every_change() -> None:
+    """Another byte, package, mode or path is another line; this distribution's own files are not listed."""
+    tree = Tree()
+    tree.add_file("usr/bin/python3.11", b"p", program=True, origin="python 1")
+    tree.add_link("lib", "usr/lib", origin=IMAGE)
+    tree.add_file("site/twocvm_guest/a.py", b"a", program=False, origin="twocvm 0.1.0")
+    listed = filelist.render(tree.entries())
+    assert "twocvm" not in listed
+    assert "lrwxrwxrwx lib -> usr/lib  image" in listed
+    filelist.require_same(listed, listed)
+    for other in (listed.replace("python 1", "python 2"), listed.replace("-r-x", "-r--"), listed + "x\n"):
+        with pytest.raises(BindingError) as refused:
+            filelist.require_same(other, listed)
+        assert refused.value.code == "IMAGE_FILES_DIFFER"
+
+
+def module(*needed: str) -> bytes:
+    """A kernel module as far as its needs go."""
+    return lzma.compress(b"\0license=GPL\0depends=" + ",".join(needed).encode() + b"\0name=x\0")
+
+
+def test_modules_come_after_what_they_need() -> None:
+    """The order loads what is needed first, each once; hyphens and underscores are the same."""
+    known = {"net_failover": module("failover"), "failover": module(), "virtio_net": module("net_failover")}
+    assert list(modules.with_needs(known, ["virtio-net", "failover"])) == ["failover", "net_failover", "virtio_net"]
+    assert modules.needs(b"no section") == ()
+    with pytest.raises(ValueError, match="has none"):
+        modules.with_needs(known, ["e1000"])
+
+
+def test_recipe_takes_no_shell_and_no_tool() -> None:
+    """Of packages only what is named is taken, and what builds the image is not in it."""
+    assert recipe.is_taken("libc6", "usr/lib/x86_64-linux-gnu/libc.so.6")
+    assert recipe.is_taken("libpython3.11-stdlib", "usr/lib/python3.11/json/decoder.py")
+    assert not recipe.is_taken("libpython3.11-stdlib", "usr/lib/python3.11/ensurepip/__init__.py")
+    assert not recipe.is_taken("bash", "usr/bin/bash")
+    assert not recipe.is_taken("zstd", "usr/bin/zstd")
+    assert recipe.is_tool("zstd", "usr/bin/zstd")
+    assert recipe.is_of_kernel("boot/vmlinuz-6.12")
+    kept = ("a/b.py", "a/b.pyi", "a.pth", "a.dist-info/METADATA", "a.dist-info/RECORD")
+    assert [name for name in kept if recipe.is_wheel_file(name)] == ["a/b.py", "a.dist-info/METADATA"]
