@@ -41,10 +41,19 @@ def quoted(member: bytes) -> Quoted:
     return Quoted(member=parse_member(member), report_data=BOUND)
 
 
+CODES = {
+    parse_hcl: {"MALFORMED_HCL_REPORT"},
+    parse_runtime: {"MALFORMED_AZURE_RUNTIME"},
+    parse_quote: {"MALFORMED_TPM_QUOTE"},
+    parse_member: {"MALFORMED_AZURE_EVIDENCE", "MALFORMED_AZURE_RUNTIME", "MALFORMED_TPM_QUOTE"},
+}
+
+
 def refused(parse: Any, raw: bytes) -> str:
-    """Return the field that a parser refuses."""
+    """Return the field that a parser refuses, with a code of its format or of a part of it."""
     with pytest.raises(MalformedError) as refusal:
         parse(raw)
+    assert refusal.value.code in CODES[parse]
     return refusal.value.field
 
 
