@@ -174,7 +174,7 @@ def test_evidence_that_is_not_bound_is_refused() -> None:
 def test_command_judges_it_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encode: object) -> None:
     """`appraise` takes evidence as a guest sends it, and its bundle is judged to the same verdict again."""
     monkeypatch.setattr("twocvm_verifier.cli.roots_of", lambda _: AMD.roots())
-    file, bundle = tmp_path / "evidence", tmp_path / "bundle"
+    file, bundle, page = tmp_path / "evidence", tmp_path / "bundle", tmp_path / "page.html"
     file.write_bytes(encode(evidence()))  # type: ignore[operator]
     at = ["--at", "2026-06-01T00:00:00Z", "-o", "json", "--offline", "--store", str(tmp_path / "store")]
     run = CliRunner().invoke(app, ["appraise", "--report", str(file), "--bundle-out", str(bundle), *at])
@@ -183,6 +183,10 @@ def test_command_judges_it_and_keeps_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert (result["platform"], result["verdict"]) == ("azure", "warning")
     assert result["facts"]["bound_data"] == CLAIMS.report_data().hex()
     assert CliRunner().invoke(app, ["appraise", "--bundle", str(bundle)]).exit_code == 0
+    shown = CliRunner().invoke(app, ["appraise", "--report", str(file), *at[:2], *at[4:], "--html", str(page)])
+    assert f"bound_data     {CLAIMS.report_data().hex()}" in shown.output
+    # The page says how to come to the same verdict: with the same evidence, and not with its report alone.
+    assert "--report evidence.json" in page.read_text()
     file.write_bytes(encode(evidence(azure=AZURE.bound_to(bytes(64)))))  # type: ignore[operator]
     run = CliRunner().invoke(app, ["appraise", "--report", str(file), *at])
     assert isinstance(run.exception, BindingError)

@@ -27,7 +27,17 @@ _ATTACK_STATUS = {
     AdvisoryStatus.CLOSED: ("closed", "green"),
 }
 LEVEL_NAMES = {"AL1": "chip", "AL2": "firmware and TCB", "AL3": "kernel", "AL4": "guest software and manifest"}
-_SHOWN_FACTS = ("measurement", "report_data", "host_data", "chip_id", "policy", "platform_info", "vmpl", "reported_tcb")
+_SHOWN_FACTS = (
+    "measurement",
+    "report_data",
+    "bound_data",
+    "host_data",
+    "chip_id",
+    "policy",
+    "platform_info",
+    "vmpl",
+    "reported_tcb",
+)
 
 
 def verdict_line(appraisal: Appraisal) -> Text:
@@ -57,7 +67,7 @@ def appraisal_lines(appraisal: Appraisal, *, every_check: bool) -> Iterator[Text
     yield from _attacks(appraisal, in_full=every_check)
     yield Text()
     yield Text("says" if appraisal.authentic else "claims, which nobody vouches for", style="bold")
-    for name in _SHOWN_FACTS:
+    for name in (name for name in _SHOWN_FACTS if name in facts):
         yield Text(f"  {name:14} {_fact(facts[name])}")
     passed = _with(appraisal, Status.PASS)
     if every_check:

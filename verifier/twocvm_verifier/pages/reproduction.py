@@ -13,6 +13,7 @@ from typing import Final
 
 from twocvm_verifier.bundle import Case
 from twocvm_verifier.clock import format_time
+from twocvm_verifier.evidence import Evidence, encode_json
 from twocvm_verifier.policy import Policy
 from twocvm_verifier.strictjson import Json
 
@@ -55,7 +56,7 @@ def reproduction_of(case: Case, *, simulated: bool, asked: Asked) -> dict[str, J
     given: list[tuple[str, str, bytes]] = []
     if asked.bundle is None:
         files = (
-            ("--report", "report.bin", case.report),
+            ("--report", *_report(case)),
             ("--vek", "vek.der", case.vek),
             ("--chain", "chain.pem", case.chain),
             ("--crl", "crl.der", case.crl),
@@ -80,3 +81,12 @@ def reproduction_of(case: Case, *, simulated: bool, asked: Asked) -> dict[str, J
         "simulated": simulated,
         "notes": list(notes),
     }
+
+
+def _report(case: Case) -> tuple[str, bytes]:
+    """Return what stands for the report: evidence as a guest sends it, where a vTPM speaks for the guest."""
+    if case.azure is None or case.claims is None:
+        return "report.bin", case.report
+    return "evidence.json", encode_json(
+        Evidence(report=case.report, claims=case.claims, vek=case.vek, azure=case.azure)
+    )
