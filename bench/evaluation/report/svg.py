@@ -15,7 +15,7 @@ from bench.evaluation.chapter import Bar, Bars, Line, Plot
 from .scale import Axis
 
 WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 28, 12, 46
 COLOURS: Final = 6
 _LEGEND_ROW: Final = 18
 _PER_ROW: Final = 2
