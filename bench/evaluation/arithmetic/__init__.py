@@ -121,5 +121,5 @@ def _one(name: str, title: str, size: int, times: int, unit: str, bound: float, 
         bounds=(bound,),
         floats=floats,
         tolerance=1e-5 if name == "dense" else 1e-9,
-        whole=Request(size=size, times=(times * 3,)),
+        whole=Request(size=size, times=(times * 2,)),
     )

@@ -71,6 +71,7 @@ def _machine(run: Run) -> Iterator[str]:
         "machine": one_line(machine),
         "caches": ", ".join(f"{name} {size} KiB" for name, size in machine["caches"].items()) or "unknown",
         "measured": f"{run.started} to {run.ended}, at commit {machine['commit']}",
+        "samples": f"{run.label}.json, beside this page",
         "load before, after": " and ".join(_load(machine[name]) for name in ("load_before", "load_after")),
         "settings": _pairs(machine["settings"]),
         "tools": _pairs(machine["tools"]),
