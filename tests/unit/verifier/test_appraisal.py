@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.amd import AT, BEGIN, VEK_END, FakeAmd, fake_amd
+from tests.support.azure import FakeAzure
 from tests.support.manifests import World
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise, appraise_guest, simulated_roots
 from twocvm_verifier.appraisal import appraise_examination
 from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
+from twocvm_verifier.azure.verify import quoted_of
 from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import AppraisalError, BindingError, NotFoundError, UnsupportedError
 from twocvm_verifier.manifest.platform import BitDemand, Ledger, Mitigations, Platform
@@ -548,9 +550,10 @@ OF_ONE_AUTHOR = "level|simulated|ledgers|csp_id|advisories|firmware.version|host
 
 
 def test_specification_lists_every_check():
-    """`docs/spec/appraisal.md` names each check with each of its codes, and no other."""
+    """`docs/spec/appraisal.md`, and `azure.md` beside it, name each check with each of its codes, and no other."""
     written: dict[str, set[str]] = {}
-    for row in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", SPEC.read_text(encoding="utf-8"), re.MULTILINE):
+    text = SPEC.read_text(encoding="utf-8") + SPEC.with_name("azure.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", text, re.MULTILINE):
         first, *more = re.findall(r"`([^`]+)`", row[0])
         code_names = set(re.findall(r"`([A-Z_]+)`", row[1]))
         for name in (first, *(first.rsplit(".", 1)[0] + other for other in more)):
@@ -563,7 +566,12 @@ def test_specification_lists_every_check():
     claims = cert_claims(spki_sha256=bytes(32), manifest=bytes(32), log=LogPosition(head=bytes(32), events=0))
     asked = Bindings(report_data=bytes(64), claims=claims, nonce=bytes(32))
     bound = with_bindings(agreed, examination.report.report_data, asked)
-    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound):
+    azure = FakeAzure()
+    quoted = quoted_of(azure.bound_to(claims.report_data()), claims=claims.encode())
+    report = MILAN.report(report_data=azure.report_data())
+    paravisor = SnpVerifier(roots=MILAN.roots()).verify(report, vek=MILAN.vcek(), at=AT, quoted=quoted)
+    of_paravisor = appraise(paravisor, policy=POLICY, at=AT)
+    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound, of_paravisor):
         for check in appraisal.checks:
             name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)
             name = re.sub(rf"^(policy|manifest\.platform)(?=\.(?!{OF_ONE_AUTHOR}))", "*", name)
