@@ -66,11 +66,18 @@ class Parts:
         lock: The names and versions.
         packages: Debian's packages by name.
         wheels: The wheels.
+        own: This distribution's own files, by path below the folder that it is imported from.
     """
 
     lock: Lock
     packages: Mapping[str, bytes]
     wheels: Mapping[Wheel, bytes]
+    own: Mapping[str, bytes]
+
+
+def own_files() -> dict[str, bytes]:
+    """Return the files of this distribution as they are installed here."""
+    return read_files(installed_folders())
 
 
 def build_images(parts: Parts, variants: tuple[Variant, ...]) -> tuple[Image, ...]:
@@ -87,7 +94,8 @@ def build_images(parts: Parts, variants: tuple[Variant, ...]) -> tuple[Image, ..
             _add_packed(tree, package, read_package(parts.packages[package.name], wanted))
     for wheel, raw in parts.wheels.items():
         _add_wheel(tree, wheel, raw)
-    software = _add_distribution(tree)
+    _add_distribution(tree, parts.own)
+    software = measure_files(parts.own)
     kernel = _add_kernel(tree, parts)
     for folder in recipe.FOLDERS:
         tree.add_folder(folder)
@@ -141,16 +149,14 @@ def _add_wheel(tree: Tree, wheel: Wheel, raw: bytes) -> None:
                 tree.add_file(f"{recipe.SITE}/{name}", archive.read(name), program=False, origin=wheel.origin)
 
 
-def _add_distribution(tree: Tree) -> bytes:
+def _add_distribution(tree: Tree, own: Mapping[str, bytes]) -> None:
     version = metadata.version("twocvm")
     origin = f"twocvm {version}"
-    files = read_files(installed_folders())
-    for path, content in files.items():
+    for path, content in own.items():
         tree.add_file(f"{recipe.SITE}/{path}", content, program=False, origin=origin)
     named = f"Metadata-Version: 2.4\nName: twocvm\nVersion: {version}\n"
     path = f"{recipe.SITE}/twocvm-{version}.dist-info/METADATA"
     tree.add_file(path, named.encode(), program=False, origin=origin)
-    return measure_files(files)
 
 
 def _add_kernel(tree: Tree, parts: Parts) -> bytes:

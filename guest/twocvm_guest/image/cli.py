@@ -37,7 +37,7 @@ def build(
 ) -> None:
     """Build the image from locked packages; the same bytes each time."""
     from . import packages
-    from .build import Parts, build_images
+    from .build import Parts, build_images, own_files
     from .folder import write_image
     from .lock import load_lock
 
@@ -48,6 +48,7 @@ def build(
         lock=lock,
         packages=packages.fetch_packages(lock, cache, mirrors=mirror or packages.mirrors(), get=packages.get),
         wheels=packages.fetch_wheels(lock, cache),
+        own=own_files(),
     )
     say("building ...")
     built = build_images(parts, tuple(variant or Variant))
