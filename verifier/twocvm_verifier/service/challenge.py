@@ -13,7 +13,6 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from twocvm_verifier import strictjson
 from twocvm_verifier.clock import format_time
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.strictjson import Json
@@ -116,7 +115,8 @@ async def _judge(desk: Desk, session: ChallengeSession, asked: AppraisalRequest)
 
 def _answer(desk: Desk, session: ChallengeSession, *, status: int = 200, evidence: Json | None = None) -> Response:
     described: dict[str, Json] = {
-        "nonce": strictjson.base64url(session.nonce),
+        # In the alphabet and with the padding of Veraison's document, which its clients insist on.
+        "nonce": base64.b64encode(session.nonce).decode("ascii"),
         "expiry": format_time(session.expires_at),
         "accept": list(EVIDENCE_TYPES),
         "status": str(session.state),
@@ -133,13 +133,24 @@ def _answer(desk: Desk, session: ChallengeSession, *, status: int = 200, evidenc
 def _nonce(request: Request, desk: Desk) -> bytes:
     match request.query_params.multi_items():
         case []:
-            return desk.parts.random_bytes(DEFAULT_NONCE_BYTES)
+            return _drawn(desk, DEFAULT_NONCE_BYTES)
         case [("nonce", text)]:
             return parse_nonce(text)
         case [("nonceSize", text)] if _SIZE.fullmatch(text) and MIN_NONCE_BYTES <= int(text) <= MAX_NONCE_BYTES:
-            return desk.parts.random_bytes(int(text))
+            return _drawn(desk, int(text))
         case _:
             raise MalformedError(DOCUMENT, "query", "want one nonce, or one nonceSize from 8 to 64")
+
+
+def _drawn(desk: Desk, size: int) -> bytes:
+    """Return a nonce that base64 and base64url write alike, for clients that read the one or the other.
+
+    One of 8 bytes has half a bit less to guess for it, one of 64 bytes 4.
+    """
+    while True:
+        nonce = desk.parts.random_bytes(size)
+        if base64.b64encode(nonce) == base64.urlsafe_b64encode(nonce):
+            return nonce
 
 
 def _identifier(request: Request) -> str:

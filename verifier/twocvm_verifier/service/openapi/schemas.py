@@ -105,7 +105,12 @@ _REQUEST: Final = obj(
     },
 )
 _SESSION: Final = obj(
-    {"nonce": BASE64URL, "expiry": TIME, "accept": array(TEXT), "status": _enum(SessionState)},
+    {
+        "nonce": {"type": "string", "pattern": "^[A-Za-z0-9+/]{11,86}={0,2}$"},
+        "expiry": TIME,
+        "accept": array(TEXT),
+        "status": _enum(SessionState),
+    },
     {"evidence": obj({"type": TEXT, "value": TEXT}), "result": TOKEN},
 )
 _JWK: Final = obj({"kty": TEXT, "kid": TEXT, "alg": TEXT, "use": {"const": "sig"}}, closed=False)
