@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .model import Plan, Workload
     from .runs import Runs
 
-NAMES: Final = ("arithmetic", "memory")
+NAMES: Final = ("arithmetic", "memory", "attestation")
 
 
 class EvaluationClass(Protocol):

@@ -7,13 +7,15 @@ real one. On an SEV-SNP guest `/dev/sev-guest` is asked as well, by threads with
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from typing import Final
 
 from bench.evaluation.model import MissingError, Opened
 from bench.handshake import reports_of, server
 from tests.support.attested_guest import AFTER_LOCK, NO_CRL, Scene, tls_identity
 from tests.support.manifests import World
+from tests.support.slow_platform import SlowPlatform
 
 from twocvm_guest.attestation import Question
 from twocvm_guest.broker import AttestationBroker
@@ -28,35 +30,34 @@ from twocvm_verifier.snp.roots import simulated_roots
 from twocvm_verifier.verifier import SnpVerifier
 
 from .crowd import Ask, Crowd
-from .counted import Counted
 
-_REPORT_DATA_AT = 0x50
+Report = Callable[[bytes], bytes]
+_REPORT_DATA_AT: Final = 0x50
 
 
 def one_call_each(threads: int) -> Opened:
     """Each thread calls the device itself; the device has them wait for each other."""
-    device = Counted(_scene().platform)
-    return _crowd([lambda: _report(device.report)] * threads, device.calls)
+    return _at_devices([_scene().platform.report] * threads)
 
 
 def through_the_broker(threads: int) -> Opened:
     """Each thread asks for evidence of a connection; who waits shares a report."""
     scene = _scene()
-    device, identity = Counted(scene.platform), scene.server_identity()
+    device, identity = SlowPlatform(scene.platform), scene.server_identity()
     broker = AttestationBroker(device, log_of=lambda _: AFTER_LOCK)
 
     def ask() -> None:
         question = Question(nonce=secrets.token_bytes(NONCE_BYTES), exported=secrets.token_bytes(EXPORTED_BYTES))
         broker.evidence(identity=identity, question=question).result()
 
-    return _crowd([ask] * threads, device.calls, broker.stop)
+    return _crowd([ask] * threads, lambda: len(device.reports), broker.stop)
 
 
 def a_receipt_each(threads: int) -> Opened:
     """Each thread asks the broker for what a receipt needs: a report of its own."""
-    device = Counted(_scene().platform)
+    device = SlowPlatform(_scene().platform)
     broker = AttestationBroker(device, log_of=lambda _: AFTER_LOCK)
-    return _crowd([lambda: _report(broker.report)] * threads, device.calls, broker.stop)
+    return _crowd([lambda: _report(broker.report)] * threads, lambda: len(device.reports), broker.stop)
 
 
 def at_the_real_device(threads: int) -> Opened:
@@ -71,16 +72,7 @@ def at_the_real_device(threads: int) -> Opened:
     except DeviceError as error:
         stack.close()
         raise MissingError(error.detail) from error
-    asked: list[bytes] = []
-
-    def asking(device: SevGuest) -> Ask:
-        def report(report_data: bytes) -> bytes:
-            asked.append(report_data)
-            return device.ask(report_data, certificates=False).report
-
-        return lambda: _report(report)
-
-    return _crowd([asking(each) for each in devices], lambda: len(asked), stack.close)
+    return _at_devices([_reporting(each) for each in devices], stack.close)
 
 
 def over_connections(threads: int) -> Opened:
@@ -105,11 +97,28 @@ def _connecting(port: int, name: str, expected: Expectation) -> Ask:
     return connect
 
 
+def _reporting(device: SevGuest) -> Report:
+    return lambda report_data: device.ask(report_data, certificates=False).report
+
+
+def _at_devices(devices: Sequence[Report], end: Callable[[], object] = lambda: None) -> Opened:
+    asked: list[int] = []
+
+    def asking(report: Report) -> Ask:
+        def ask() -> None:
+            asked.append(1)
+            _report(report)
+
+        return ask
+
+    return _crowd([asking(each) for each in devices], lambda: len(asked), end)
+
+
 def _scene() -> Scene:
     return Scene(latency_seconds=HARDWARE_LATENCY_SECONDS)
 
 
-def _report(make: Callable[[bytes], bytes]) -> None:
+def _report(make: Report) -> None:
     wanted = secrets.token_bytes(REPORT_DATA_BYTES)
     report = make(wanted)
     if report[_REPORT_DATA_AT : _REPORT_DATA_AT + REPORT_DATA_BYTES] != wanted:

@@ -95,6 +95,7 @@ class SimulatedPlatform:
         self._latency_seconds = latency_seconds
         self._report_id = secrets.token_bytes(HASH_BYTES)
         self._one_at_a_time = threading.Lock()
+        self._free_at = 0.0
 
     @classmethod
     def create(cls, *, host_data: bytes, measurement: bytes, at: datetime, latency_seconds: float) -> SimulatedPlatform:
@@ -111,10 +112,14 @@ class SimulatedPlatform:
         """Return a report of version 5 with `report_data`; as `Attester.report`."""
         if len(report_data) != REPORT_DATA_BYTES:
             raise ValueError(f"report_data: got {len(report_data)} bytes, want {REPORT_DATA_BYTES}")
+        asked = time.monotonic()
         with self._one_at_a_time:
-            if self._latency_seconds:
-                time.sleep(self._latency_seconds)
-            return sign_report(self._body(report_data), key=self._chip.certificates.vcek_key)
+            report = sign_report(self._body(report_data), key=self._chip.certificates.vcek_key)
+            # A device with requests waiting goes on at once, however late somebody here wakes up for its last answer.
+            self._free_at = max(asked, self._free_at) + self._latency_seconds
+            if (seconds := self._free_at - time.monotonic()) > 0:
+                time.sleep(seconds)
+            return report
 
     def quote(self, report_data: bytes) -> None:
         """Return nothing, for the report itself holds `report_data`; as `Attester.quote`."""
