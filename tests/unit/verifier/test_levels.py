@@ -56,16 +56,16 @@ def by_vcek(**fields: Any) -> VerifiedReport:
     return SnpVerifier(roots=AMD.roots()).verify(AMD.report(**{"report_data": BOUND} | fields), vek=AMD.vcek(), at=AT)
 
 
-def by_vlek() -> VerifiedReport:
+def by_vlek(**fields: Any) -> VerifiedReport:
     """Return the report of a machine that a provider such as AWS runs."""
-    report = AMD.report(report_data=BOUND, flags=1 << 2, chip_id=bytes(64))
+    report = AMD.report(report_data=BOUND, flags=1 << 2, chip_id=bytes(64), **fields)
     return SnpVerifier(roots=AMD.roots()).verify(report, vek=AMD.vlek(), at=AT)
 
 
-def by_paravisor() -> VerifiedReport:
+def by_paravisor(**fields: Any) -> VerifiedReport:
     """Return the report of a paravisor such as Azure's, with its vTPM's quote."""
     quoted = quoted_of(AZURE.bound_to(BOUND), claims=CLAIMS.encode())
-    report = AMD.report(report_data=AZURE.report_data())
+    report = AMD.report(report_data=AZURE.report_data(), **fields)
     return SnpVerifier(roots=AMD.roots()).verify(report, vek=AMD.vcek(), at=AT, quoted=quoted)
 
 
@@ -156,6 +156,69 @@ def test_measurement_that_an_author_does_not_know_proves_nothing(author: str) ->
 def test_nothing_named_proves_nothing() -> None:
     """At rest, by a policy without reference values, kernel and software are not proved."""
     assert proved(appraise(by_vcek(), policy=RELEASING, at=AT)) == AL2
+
+
+SIGNED = replace(RELEASING, id_key_digests=(b"k" * 48,), author_key_digests=(b"a" * 48, b"b" * 48), minimum_guest_svn=2)
+ANY_IMAGE = replace(PLATFORM, measurements=())
+BLOCK = {"id_key_digest": b"k" * 48, "author_key_digest": b"b" * 48}
+
+
+@pytest.mark.parametrize("version", [2, 3, (1 << 32) - 1])
+@pytest.mark.parametrize("measurement", [M, OTHER])
+def test_update_of_a_signed_image_needs_no_new_policy(version: int, measurement: bytes) -> None:
+    """Whatever its MEASUREMENT: an accepted key signed it, and its version is the least or a later one."""
+    appraisal = for_release(by_vcek(**BLOCK, guest_svn=version, measurement=measurement), SIGNED, ANY_IMAGE)
+    assert proved(appraisal) == list(Level)
+    assert {proof.proved_by for proof in appraisal.levels[2:]} == {"ID_BLOCK"}
+    assert appraisal.verdict is Verdict.AFFIRMING
+
+
+@pytest.mark.parametrize(
+    ("fields", "checks"),
+    [
+        (BLOCK | {"guest_svn": 1}, ["policy.guest_svn"]),
+        (BLOCK | {"guest_svn": 0}, ["policy.guest_svn"]),
+        (BLOCK | {"guest_svn": 3, "id_key_digest": b"x" * 48}, ["policy.id_key_digest"]),
+        (BLOCK | {"guest_svn": 3, "author_key_digest": b"x" * 48}, ["policy.author_key_digest"]),
+        (BLOCK | {"guest_svn": 3, "author_key_digest": bytes(48)}, ["policy.author_key_digest"]),
+        (
+            {"guest_svn": 9, "id_key_digest": b"m" * 48, "author_key_digest": b"n" * 48},
+            ["policy.id_key_digest", "policy.author_key_digest"],
+        ),
+    ],
+    ids=["version 1", "version 0", "another signer", "another author", "no author", "the host signs for itself"],
+)
+def test_going_back_is_refused(fields: dict[str, Any], checks: list[str]) -> None:
+    """An older version of the image, or a number that somebody else signed, is refused and proves nothing."""
+    appraisal = for_release(by_vcek(**fields), SIGNED, ANY_IMAGE)
+    assert proved(appraisal) == AL2
+    assert refused(appraisal) == [*checks, "policy.level.al3", "policy.level.al4"]
+    codes = {check.id: check.code for check in appraisal.findings}
+    assert {codes[each] for each in checks} <= {"GUEST_SVN_TOO_LOW", "ID_KEY_MISMATCH", "AUTHOR_KEY_MISMATCH"}
+
+
+def test_least_version_holds_beside_a_measurement() -> None:
+    """A MEASUREMENT that is named proves the levels, and an old version of it is refused all the same."""
+    appraisal = for_release(by_vcek(**BLOCK, guest_svn=1), replace(SIGNED, measurements=(M,)))
+    assert [check.code for check in appraisal.findings] == ["GUEST_SVN_TOO_LOW"]
+    assert {proof.proved_by for proof in appraisal.levels[2:]} == {"MEASUREMENT"}
+    signed_but_unknown = for_release(by_vcek(**BLOCK, guest_svn=3, measurement=OTHER), SIGNED, PLATFORM)
+    assert "manifest.platform.measurement" in refused(signed_but_unknown)
+    assert proved(signed_but_unknown) == AL2
+
+
+@pytest.mark.parametrize("verified", [by_vlek, by_paravisor])
+def test_providers_id_block_is_of_its_firmware(verified: Any) -> None:
+    """Where a provider launches, what is signed is what the provider starts first, and proves no kernel."""
+    appraisal = for_release(verified(**BLOCK, guest_svn=3), SIGNED, ANY_IMAGE)
+    assert proved(appraisal) == AL2
+    assert refused(appraisal) == ["policy.level.al3", "policy.level.al4"]
+
+
+def test_keys_alone_prove_no_level() -> None:
+    """Keys without a least version take every image that was ever signed, so they prove no level by themselves."""
+    policy = replace(SIGNED, minimum_guest_svn=Unchecked("any version"))
+    assert proved(for_release(by_vcek(**BLOCK, guest_svn=3), policy, ANY_IMAGE)) == AL2
 
 
 def test_what_a_measurement_is_to_an_author() -> None:

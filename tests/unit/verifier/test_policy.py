@@ -46,6 +46,7 @@ def test_builtin_is_strict_and_says_what_it_cannot_decide():
         "report_ids",
         "id_key_digests",
         "author_key_digests",
+        "minimum_guest_svn",
         "chip_ids",
         "csp_ids",
     }
@@ -107,6 +108,30 @@ def test_whole_document_is_read():
     assert policy.mitigations == Mitigations(launch=3, current=0x3F)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "",
+        f'id_key_digests = ["{"0" * 96}"]',
+        f'author_key_digests = ["{"0" * 96}", "{DIGEST}"]',
+        'id_key_digests = { unchecked = "any" }',
+    ],
+    ids=["none", "nobody's", "nobody's too", "unchecked"],
+)
+def test_a_least_version_needs_a_signer(keys):
+    """Anybody can sign an id block with any number, so a least GUEST_SVN without a key is refused, and said to be."""
+    text = f"minimum_guest_svn = 2\n{keys}"
+    assert "anybody can sign" in problems(text)
+    with pytest.raises(ValueError, match="anybody can sign"):
+        replace(Policy.builtin(), minimum_guest_svn=2)
+    for name in ("id_key_digests", "author_key_digests"):
+        policy = parse_policy(f'minimum_guest_svn = 4294967295\n{name} = ["{DIGEST}"]')
+        assert policy.minimum_guest_svn == (1 << 32) - 1
+    # Without the key of the author, anybody may vouch, but nobody else may sign.
+    mixed = f'minimum_guest_svn = 2\nid_key_digests = ["{DIGEST}"]\nauthor_key_digests = ["{"0" * 96}"]'
+    assert parse_policy(mixed).minimum_guest_svn == 2
+
+
 def test_debug_stays_forbidden_until_it_is_left_open_with_a_reason():
     """A table about something else, or an empty list, lets nothing in by its silence."""
     builtin = Policy.builtin().guest_policy.forbidden
@@ -137,6 +162,7 @@ def test_debug_stays_forbidden_until_it_is_left_open_with_a_reason():
         "report_ids",
         "id_key_digests",
         "author_key_digests",
+        "minimum_guest_svn",
         "chip_ids",
         "csp_ids",
         "max_crl_age_seconds",
@@ -184,6 +210,12 @@ def test_not_requiring_levels_needs_a_reason():
         'measurements = ["ab"]',
         f'measurements = ["{DIGEST.upper()}"]',
         f'measurements = ["{DIGEST}", "{DIGEST}"]',
+        "minimum_guest_svn = 0",
+        "minimum_guest_svn = -1",
+        "minimum_guest_svn = 4294967296",
+        "minimum_guest_svn = true",
+        'minimum_guest_svn = "1"',
+        "minimum_guest_svn = []",
         'chip_ids = ["00"]',
         "chip_ids = [1]",
         "max_crl_age_seconds = -1",

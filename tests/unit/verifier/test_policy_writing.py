@@ -56,6 +56,7 @@ FULL = replace(
     report_ids=(b"r" * 32,),
     id_key_digests=(b"k" * 48,),
     author_key_digests=(b"a" * 48,),
+    minimum_guest_svn=7,
     chip_ids=(b"c" * 64,),
     csp_ids=("CN=cc-example.test",),
     require_host_data=True,
@@ -78,14 +79,17 @@ def test_what_is_written_is_read_back(policy):
     raw = canonical(document_of(policy))
     assert policy_of_document(parse(raw, document="policy", max_bytes=1 << 20)) == policy
     written = set(tomllib.loads(text))
-    assert written >= set(MEANINGS) - {"minimum_tcb_of", "firmware_measurements"}
+    assert written >= set(MEANINGS) - {"minimum_tcb_of", "firmware_measurements", "minimum_guest_svn"}
 
 
 def test_a_field_that_came_later_changes_no_digest():
-    """A policy that declares no provider's firmware is written, and named, as before there was the field."""
-    assert "firmware_measurements" not in document_of(Policy.builtin())
+    """A policy that says nothing in a later field is written, and named, as before there was the field."""
+    assert not {"firmware_measurements", "minimum_guest_svn"} & set(document_of(Policy.builtin()))
     assert Policy.builtin().sha256.hex() == BUILTIN_SHA256
     assert replace(Policy.builtin(), firmware_measurements=(bytes(48),)).sha256 != Policy.builtin().sha256
+    keyed = replace(Policy.builtin(), id_key_digests=(b"k" * 48,))
+    digests = {replace(keyed, minimum_guest_svn=least).sha256 for least in (1, 2, Unchecked("any version"))}
+    assert len(digests | {keyed.sha256}) == 4
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,16 @@ def test_writing_round_trips(measurements, reason, opened, platform, tcb):
         chip_ids=why,
     )
     assert parse_policy(policy_toml(policy)) == policy
+
+
+def test_a_draft_of_a_signed_guest_takes_its_later_versions_alone():
+    """Its GUEST_SVN becomes the least; that of a guest without an id block, or of version 0, says nothing."""
+    amd = fake_amd()
+    signed = {"id_key_digest": b"k" * 48, "guest_svn": 3}
+    assert policy_of_evidence(verified(amd, **signed), name="draft").minimum_guest_svn == 3
+    for unsigned in ({}, signed | {"guest_svn": 0}):
+        draft = policy_of_evidence(verified(amd, **unsigned), name="draft")
+        assert isinstance(draft.minimum_guest_svn, Unchecked)
 
 
 def verified(amd, *, vlek=False, **fields):
@@ -255,6 +269,7 @@ def test_every_field_is_explained():
     assert said["minimum_firmware"] == "Genoa: 1.55.40"
     assert said["minimum_tcb_of"] == "launch: Genoa: snp: 24"
     assert said["require_host_data"] == "yes"
+    assert said["minimum_guest_svn"] == "7"
     assert said["require_levels"] == "AL1, AL2, for a release and at rest; not the others: the provider's"
     assert str(LAUNCH) in said["launches"]
     said = {field: demands for field, _, demands in explain(Policy.builtin())}

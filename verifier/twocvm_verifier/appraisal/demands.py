@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 from twocvm_verifier.manifest.platform import BitDemand, Mitigations, Platform
 from twocvm_verifier.policy.model import AbiVersion, Policy
 from twocvm_verifier.snp.launch import LaunchPrefix
+from twocvm_verifier.snp.report import Report
 from twocvm_verifier.unchecked import Unchecked
 
 POLICY: Final = "policy"
@@ -44,6 +45,7 @@ class Demands:
         launches: Accepted launches with any number of vCPUs, beside `measurements`.
         id_key_digests: Accepted ID_KEY_DIGESTs.
         author_key_digests: Accepted AUTHOR_KEY_DIGESTs.
+        minimum_guest_svn: Least GUEST_SVN of an image that one of those keys signed.
         chip_ids: Accepted CHIP_IDs.
     """
 
@@ -63,6 +65,7 @@ class Demands:
     launches: Demand[tuple[LaunchPrefix, ...]]
     id_key_digests: Demand[tuple[bytes, ...]]
     author_key_digests: Demand[tuple[bytes, ...]]
+    minimum_guest_svn: Demand[int]
     chip_ids: Demand[tuple[bytes, ...]]
 
 
@@ -72,6 +75,7 @@ class Matched(Enum):
     NOTHING_ASKED = "no reference value is named"
     IMAGE = "of an image: firmware, kernel and all that the kernel starts with"
     FIRMWARE = "of a provider's firmware alone"
+    SIGNED = "of an image that an accepted key signed, in an accepted version"
     NONE = "none of those that are accepted"
 
 
@@ -86,6 +90,19 @@ def match_measurement(demands: Demands, measurement: bytes) -> Matched:
         return Matched.IMAGE
     asked = any(not isinstance(each, Unchecked) for each in (demands.firmware_measurements, images, launches))
     return Matched.NONE if asked else Matched.NOTHING_ASKED
+
+
+def signed_version(demands: Demands, report: Report) -> bool:
+    """Return whether the launch's id block is of an accepted signer and a version that is new enough.
+
+    The chip launches nothing but the MEASUREMENT in that block, so whoever signed it said which image it is.
+    """
+    keys = ((demands.id_key_digests, report.id_key_digest), (demands.author_key_digests, report.author_key_digest))
+    return (
+        not isinstance(demands.minimum_guest_svn, Unchecked)
+        and report.guest_svn >= demands.minimum_guest_svn
+        and all(found in accepted for accepted, found in keys if not isinstance(accepted, Unchecked))
+    )
 
 
 def demands_of_policy(policy: Policy) -> Demands:
@@ -108,6 +125,7 @@ def demands_of_policy(policy: Policy) -> Demands:
         launches=policy.launches,
         id_key_digests=policy.id_key_digests,
         author_key_digests=policy.author_key_digests,
+        minimum_guest_svn=policy.minimum_guest_svn,
         chip_ids=policy.chip_ids,
     )
 
@@ -131,6 +149,7 @@ def demands_of_platform(platform: Platform) -> Demands:
         launches=_not_named("launch of any number of vCPUs"),
         id_key_digests=platform.id_key_digests or _not_named("id key"),
         author_key_digests=platform.author_key_digests or _not_named("author key"),
+        minimum_guest_svn=_not_named("least GUEST_SVN"),
         chip_ids=platform.chip_ids or _not_named("particular chip"),
     )
 

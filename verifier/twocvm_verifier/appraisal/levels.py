@@ -8,6 +8,8 @@ by nothing else, so all depends on what MEASUREMENT covers. Rules, in order:
 4. Under a VLEK, which only a provider has, it covers firmware alone unless the policy itself names it as an image: who
    wrote the manifest may not know better, and a provider starts its own firmware and not ours.
 5. Else it covers an image, where somebody named it as one.
+6. Where nobody asks about MEASUREMENT, an id block of a signer and a version that the policy accepts says which image
+   it is, for the chip launches no other; never under a paravisor or a VLEK, where a provider starts what it signed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from twocvm_verifier.snp.verify import VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
 from .build import judged, skipped
-from .demands import POLICY, Demands, Matched, match_measurement
+from .demands import POLICY, Demands, Matched, match_measurement, signed_version
 
 _NOTHING_SIMULATED = "a simulated platform proves nothing that its manifest does not allow"
 _NOTHING_MEASURED = "no reference value of MEASUREMENT was matched"
@@ -45,6 +47,8 @@ def prove_levels(
         firmware, detail = f"{firmware}, and the provider's firmware is a reference value", _FIRMWARE_ALONE
     elif covered is Matched.IMAGE:
         by, detail = "MEASUREMENT", "the launch digest is a reference value"
+    elif covered is Matched.SIGNED:
+        by, detail = "ID_BLOCK", "an accepted key signed this launch digest, in an accepted version"
     return (
         LevelProof(level=Level.AL1, proved_by="signature", detail="a key that AMD certified signed the report"),
         LevelProof(level=Level.AL2, proved_by="REPORTED_TCB", detail=firmware),
@@ -54,12 +58,16 @@ def prove_levels(
 
 
 def coverage(verified: VerifiedReport, authors: tuple[Demands, ...]) -> Matched:
-    """Return what MEASUREMENT covers, as far as it is known: rules 2 to 5 above."""
+    """Return what MEASUREMENT covers, as far as it is known: rules 2 to 6 above."""
     found = {each.author: match_measurement(each, verified.report.measurement) for each in authors}
     said = set(found.values())
-    if Matched.NONE in said or said <= {Matched.NOTHING_ASKED}:
+    under_vlek = verified.vek.vek.kind is VekKind.VLEK
+    if said <= {Matched.NOTHING_ASKED}:
+        signed = any(signed_version(each, verified.report) for each in authors)
+        return Matched.SIGNED if signed and not under_vlek and not verified.paravisor else Matched.NONE
+    if Matched.NONE in said:
         return Matched.NONE
-    of_provider = verified.vek.vek.kind is VekKind.VLEK and found[POLICY] is not Matched.IMAGE
+    of_provider = under_vlek and found[POLICY] is not Matched.IMAGE
     return Matched.FIRMWARE if Matched.FIRMWARE in said or verified.paravisor or of_provider else Matched.IMAGE
 
 

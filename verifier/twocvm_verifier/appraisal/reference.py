@@ -32,6 +32,7 @@ def check_reference_values(
         listed(POLICY, "host_data", "HOST_DATA_MISMATCH", policy.host_data, report.host_data),
         listed(POLICY, "family_id", "ID_BLOCK_MISMATCH", policy.family_ids, report.family_id),
         listed(POLICY, "image_id", "ID_BLOCK_MISMATCH", policy.image_ids, report.image_id),
+        _guest_svn(policy, report),
         listed(POLICY, "report_id", "REPORT_ID_MISMATCH", policy.report_ids, report.report_id),
     )
 
@@ -70,6 +71,21 @@ def _firmware(policy: Policy, verified: VerifiedReport) -> Check:
         expected="no version for this product" if least is None else f"at least {least}",
         actual=actual,
         detail="the firmware is older than the least version" if least else "no least version is named",
+    )
+
+
+def _guest_svn(policy: Policy, report: Report) -> Check:
+    identifier, least, actual = f"{POLICY}.guest_svn", policy.minimum_guest_svn, str(report.guest_svn)
+    if isinstance(least, Unchecked):
+        return skipped(identifier, "GUEST_SVN_TOO_LOW", Level.AL4, unchecked=least, actual=actual)
+    return judged(
+        identifier,
+        "GUEST_SVN_TOO_LOW",
+        Level.AL4,
+        holds=report.guest_svn >= least,
+        expected=f"at least {least}",
+        actual=actual,
+        detail="the guest is an older version than the least that is accepted",
     )
 
 

@@ -233,6 +233,11 @@ CODES: Final[dict[str, Code]] = {
         "A bit of the guest's policy is not as demanded. Launch the guest with another policy.",
         "SNP ABI 56860, 4.3",
     ),
+    "GUEST_SVN_TOO_LOW": _refused(
+        "The guest is an older version of its image than the policy takes, perhaps one with a known weakness. Launch "
+        "the current one.",
+        "docs/spec/launch.md",
+    ),
     "HOST_DATA_MISMATCH": _refused(
         "The guest was launched for another manifest, or for none where one is demanded.",
         _HERE,

@@ -68,7 +68,11 @@ def policy_of_document(document: Written) -> Policy:
     changes |= changes.pop("guest_policy", {})
     if problems:
         raise MalformedError("policy", "", "; ".join(problems))
-    return replace(Policy.builtin(), **changes)
+    try:
+        return replace(Policy.builtin(), **changes)
+    except ValueError as error:
+        # Each value is right by itself, and one asks for another.
+        raise MalformedError("policy", "", str(error)) from error
 
 
 _FIELDS: Final[Mapping[str, Callable[[Written], object]]] = {
@@ -94,6 +98,7 @@ _FIELDS: Final[Mapping[str, Callable[[Written], object]]] = {
     "report_ids": values.hex_list(32),
     "id_key_digests": values.hex_list(48),
     "author_key_digests": values.hex_list(48),
+    "minimum_guest_svn": values.unless_unchecked(values.guest_svn),
     "chip_ids": values.hex_list(64),
     "csp_ids": values.unless_unchecked(lambda value: values.listed(value, values.name)),
     "require_host_data": values.flag,

@@ -36,6 +36,7 @@ _ANY_CHIP: Final = Unchecked("drafted from one report; any chip of its product i
 _ANY_LAUNCH: Final = Unchecked("drafted from one report; every launch of its guest is accepted")
 _OF_PROVIDER: Final = Unchecked("the report that this was drafted from is of a provider's firmware alone")
 _NOT_SIGNED: Final = Unchecked("the report that this was drafted from has no id block")
+_NO_SVN: Final = Unchecked("the report that this was drafted from is of version 0")
 _NO_VLEK: Final = Unchecked("the report that this was drafted from is signed with a VCEK")
 _NO_VECTORS: Final = Unchecked("the report that this was drafted from has no mitigation bits")
 
@@ -71,6 +72,8 @@ def policy_of_evidence(verified: VerifiedReport, *, name: str) -> Policy:
         image_ids=_unless_zero(report.image_id),
         id_key_digests=_unless_zero(report.id_key_digest),
         author_key_digests=_unless_zero(report.author_key_digest),
+        # An id block's signer is known by its key, and this report shows which version it is of.
+        minimum_guest_svn=report.guest_svn or _NO_SVN if any(report.id_key_digest) else _NOT_SIGNED,
         chip_ids=_ANY_CHIP,
         csp_ids=(csp_id,) if verified.vek.vek.kind is VekKind.VLEK else _NO_VLEK,
     )

@@ -35,6 +35,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "report_ids": "Particular launches.",
         "id_key_digests": "Who signed the launch's id block.",
         "author_key_digests": "Who vouched for that signer.",
+        "minimum_guest_svn": "The least security version of a guest that those keys signed.",
         "chip_ids": "Particular chips.",
         "csp_ids": "Providers whose VLEK is accepted.",
         "require_host_data": "Whether HOST_DATA must be the manifest's hash; else it may also be zero.",
@@ -58,6 +59,7 @@ REFERENCE_FIELDS: Final = (
     "report_ids",
     "id_key_digests",
     "author_key_digests",
+    "minimum_guest_svn",
     "chip_ids",
     "csp_ids",
 )

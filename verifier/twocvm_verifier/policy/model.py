@@ -32,6 +32,7 @@ TCBS: Final = ("reported", "committed", "current", "launch")
 _UNKNOWN_GUEST: Final = Unchecked("the built-in policy knows no guest's reference values")
 _NO_FIRMWARE: Final = Unchecked("no measurement is declared to be of a provider's firmware alone")
 _UNKNOWN_KEYS: Final = Unchecked("the built-in policy knows nobody's launch keys")
+_ANY_SVN: Final = Unchecked("the built-in policy knows nobody whose GUEST_SVN would say something")
 _UNKNOWN_CHIPS: Final = Unchecked("the built-in policy accepts any chip of a known product")
 _UNKNOWN_TCB: Final = Unchecked("the built-in policy has no reference for a least TCB")
 _UNKNOWN_FIRMWARE: Final = Unchecked("the built-in policy has no reference for a least firmware version")
@@ -40,6 +41,9 @@ _LISTED_ONLY: Final = Unchecked("the built-in policy lists the attacks that a pl
 _UNKNOWN_MITIGATIONS: Final = Unchecked("the built-in policy has no reference for mitigations")
 _ANY_ABI: Final = Unchecked("the built-in policy demands no least ABI of the guest's own policy")
 _NO_OTHERS: Final = Unchecked("all four levels are required")
+
+# Fields that came later than the format, as they demand nothing.
+_CAME_LATER: Final = MappingProxyType({"firmware_measurements": _NO_FIRMWARE, "minimum_guest_svn": _ANY_SVN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -129,6 +133,8 @@ class Policy(_Named):
         report_ids: Accepted REPORT_ID values (32 bytes each); each names one launch.
         id_key_digests: Accepted ID_KEY_DIGEST values (48 bytes each).
         author_key_digests: Accepted AUTHOR_KEY_DIGEST values (48 bytes each).
+        minimum_guest_svn: The least GUEST_SVN, 1 to 2^32 - 1, of an image that one of those keys signed: an update is
+            accepted without its MEASUREMENT, and what came before it is not.
         chip_ids: Accepted CHIP_ID values (64 bytes each); a zero CHIP_ID matches none.
         csp_ids: Accepted CSP_ID values of a VLEK; a VCEK is of no provider.
         require_host_data: Whether HOST_DATA must be the manifest's hash; else it may also be zero.
@@ -158,6 +164,7 @@ class Policy(_Named):
     report_ids: tuple[bytes, ...] | Unchecked
     id_key_digests: tuple[bytes, ...] | Unchecked
     author_key_digests: tuple[bytes, ...] | Unchecked
+    minimum_guest_svn: int | Unchecked
     chip_ids: tuple[bytes, ...] | Unchecked
     csp_ids: tuple[str, ...] | Unchecked
     require_host_data: bool
@@ -193,6 +200,7 @@ class Policy(_Named):
             report_ids=_UNKNOWN_GUEST,
             id_key_digests=_UNKNOWN_KEYS,
             author_key_digests=_UNKNOWN_KEYS,
+            minimum_guest_svn=_ANY_SVN,
             chip_ids=_UNKNOWN_CHIPS,
             csp_ids=_UNKNOWN_PROVIDERS,
             require_host_data=False,
@@ -208,6 +216,16 @@ class Policy(_Named):
                     f"{each.name}: an empty list accepts nothing; say Unchecked(reason) to accept anything"
                 )
             object.__setattr__(self, each.name, _frozen(value))
+        if not isinstance(self.minimum_guest_svn, Unchecked) and not self._names_a_key():
+            raise ValueError(
+                "minimum_guest_svn: anybody can sign an id block with any number; name the key in id_key_digests or "
+                "author_key_digests, and not the zeros of a block without one"
+            )
+
+    def _names_a_key(self) -> bool:
+        """Return whether a list of keys leaves out nobody's, which a report shows as zeros."""
+        named = (keys for keys in (self.id_key_digests, self.author_key_digests) if not isinstance(keys, Unchecked))
+        return any(all(map(any, keys)) for keys in named)
 
     @property
     def sha256(self) -> bytes:
@@ -222,8 +240,9 @@ class Policy(_Named):
         One that came later than the format is left out where it demands nothing, so that digests stay what they were.
         """
         form = {each.name: _json(getattr(self, each.name)) for each in fields(self)}
-        if self.firmware_measurements == _NO_FIRMWARE:
-            del form["firmware_measurements"]
+        for name, nothing in _CAME_LATER.items():
+            if getattr(self, name) == nothing:
+                del form[name]
         return form
 
 

@@ -21,6 +21,7 @@ from twocvm_verifier.unchecked import Unchecked
 from .model import TCBS, AbiVersion, FirmwareVersion, Policy, RequiredLevels
 
 MAX_NAME_CHARACTERS: Final = 128
+_MAX_GUEST_SVN: Final = (1 << 32) - 1
 _UNCHECKED: Final = frozenset({"unchecked"})
 _ABI: Final = re.compile(r"(\d{1,3})\.(\d{1,3})", re.ASCII)
 _FIRMWARE: Final = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
@@ -64,6 +65,13 @@ def integer(value: Written, *, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueProblemError(f"want a whole number from 0 to {most}")
     return value
+
+
+def guest_svn(value: Written) -> int:
+    """Return a least GUEST_SVN; 0 would be met by a guest without an id block."""
+    if not (least := integer(value, most=_MAX_GUEST_SVN)):
+        raise ValueProblemError("0 demands nothing, want at least 1")
+    return least
 
 
 def listed(value: Written, reader: Callable[[Written], _Value]) -> tuple[_Value, ...]:
