@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -80,6 +81,8 @@ def boot(folder: Folder, log: Annotated[Path, typer.Option(metavar="FILE", help=
     from .folder import read_image
 
     read = read_image(folder)
+    # Else the machine would outlive this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Machine(read, hardware(read), log=log) as machine:
         if read.variant is Variant.DEVELOPMENT:
             ready = machine.wait_for("ready", seconds=START_SECONDS)

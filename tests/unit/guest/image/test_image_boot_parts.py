@@ -141,6 +141,7 @@ def test_commands(
     assert run_command(["image", "list", folder]) == 0
     assert "-r-xr-xr-x init  image\n" in capsys.readouterr().out
     assert run_command(["image", "list", folder, "--check"]) == 11
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(filelist, "LIST", image.folder / "files.txt")
     assert run_command(["image", "list", folder, "--check"]) == 0
     script(emulator, """echo '{"twocvm": "ready", "listen": "x"}' > $console""")

@@ -63,8 +63,9 @@ def test_package_is_read() -> None:
 )
 def test_what_is_no_package_is_refused(raw: bytes) -> None:
     """Every other file is malformed."""
-    with pytest.raises(MalformedError):
+    with pytest.raises(MalformedError) as refused:
         list(read_package(raw, lambda _: True))
+    assert refused.value.code == "MALFORMED_PACKAGE"
 
 
 def test_tree_has_each_path_once_and_raises_nothing() -> None:
