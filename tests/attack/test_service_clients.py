@@ -122,6 +122,24 @@ def test_each_client_behind_a_proxy_has_its_own_share():
         assert session.get(f"{service.url}/readyz", timeout=10).status_code == 200
 
 
+def test_slow_bodies_of_one_client_leave_room_for_others():
+    """Behind a proxy connections are nobody's share; what is under way is."""
+    settings = {"LISTEN_PROXIES": "127.0.0.1", "LIMITS_CONCURRENT": 3, "LIMITS_CONCURRENT_PER_CLIENT": 2}
+    with serving(settings=settings) as service:
+        head = "POST /v1/appraise HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        held = [connected(service) for _ in range(2)]
+        for connection in held:
+            connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        time.sleep(0.2)
+        told = [
+            requests.post(service.url + NEW, headers={"X-Forwarded-For": client}, timeout=10).status_code
+            for client in ("192.0.2.1", "192.0.2.2")
+        ]
+        for connection in held:
+            connection.close()
+    assert told == [429, 201]
+
+
 def test_without_a_named_proxy_nobody_names_itself():
     """X-Forwarded-For from anybody is not read."""
     settings = {"LIMITS_REQUESTS_PER_SECOND": 0.01, "LIMITS_BURST": 1}

@@ -195,7 +195,7 @@ def _main() -> None:
         sys.stdout.write(f"port {port}\n")
         sys.stdout.flush()
 
-    app = Guard(create_app(parts), rate=rate, concurrent=limits.concurrent)
+    app = Guard(create_app(parts), rate=rate, concurrent=limits.concurrent, per_client=limits.concurrent_per_client)
     serve_on(app, listener, tls=None, limits=limits, proxies=(), ready=ready)
 
 

@@ -104,7 +104,7 @@ def test_one_client_is_refused_and_others_are_not():
         seen.append(scope["type"])
 
     async def run():
-        guard = Guard(mirror, rate=Rate(per_second=0.1, burst=1, clock=HandClock()), concurrent=8)
+        guard = Guard(mirror, rate=Rate(per_second=0.1, burst=1, clock=HandClock()), concurrent=8, per_client=8)
         assert (await asked(guard))[0] == 200
         status, headers, body = await asked(guard)
         assert (status, headers[b"retry-after"]) == (429, b"10")
@@ -112,7 +112,7 @@ def test_one_client_is_refused_and_others_are_not():
         assert (await asked(guard, client="192.0.2.2"))[0] == 200
         assert [(await asked(guard, client=None))[0] for _ in range(2)] == [200, 429]
         assert (await asked(guard, path="/livez"))[0] == (await asked(guard, path="/readyz"))[0] == 200
-        await Guard(lifespan, rate=Rate(per_second=1, burst=1, clock=HandClock()), concurrent=1)(
+        await Guard(lifespan, rate=Rate(per_second=1, burst=1, clock=HandClock()), concurrent=1, per_client=1)(
             {"type": "lifespan"}, None, None
         )
 
@@ -132,14 +132,38 @@ def test_what_is_under_way_has_a_bound():
                 raise RuntimeError
             await mirror(scope, receive, send)
 
-        guard = Guard(slow, rate=Rate(per_second=100, burst=100, clock=HandClock()), concurrent=1)
+        guard = Guard(slow, rate=Rate(per_second=100, burst=100, clock=HandClock()), concurrent=1, per_client=1)
         first = asyncio.create_task(asked(guard, path="/broken"))
         await asyncio.sleep(0)
-        status, headers, body = await asked(guard)
+        status, headers, body = await asked(guard, client="192.0.2.2")
         assert (status, headers[b"retry-after"], "SERVICE_BUSY" in body) == (503, b"1", True)
         free.set()
         with pytest.raises(RuntimeError):
             await first
+        assert (await asked(guard))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_one_client_has_not_everything_under_way():
+    """Who holds its share of requests gets 429 for one more; the next client is answered, and it is again later."""
+
+    async def run():
+        free = asyncio.Event()
+
+        async def slow(scope, receive, send):
+            if scope["path"] == "/slow":
+                await free.wait()
+            await mirror(scope, receive, send)
+
+        guard = Guard(slow, rate=Rate(per_second=100, burst=100, clock=HandClock()), concurrent=8, per_client=2)
+        held = [asyncio.create_task(asked(guard, path="/slow")) for _ in range(2)]
+        await asyncio.sleep(0)
+        status, headers, body = await asked(guard)
+        assert (status, headers[b"retry-after"], "RATE_LIMITED" in body) == (429, b"1", True)
+        assert (await asked(guard, client="192.0.2.2"))[0] == 200
+        free.set()
+        assert [(await each)[0] for each in held] == [200, 200]
         assert (await asked(guard))[0] == 200
 
     asyncio.run(run())

@@ -80,7 +80,7 @@ class World:
         self.app = create_app(parts(clock=clock, **changes))
         rate = Rate(per_second=1e6, burst=100_000, clock=clock)
         observed = Observed(
-            Guard(self.app, rate=rate, concurrent=100),
+            Guard(self.app, rate=rate, concurrent=100, per_client=100),
             watchers=(RequestLog(quiet=PROBES), self.figures, self.spans),
             clock=clock,
             random_bytes=secrets.token_bytes,

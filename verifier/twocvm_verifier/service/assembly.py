@@ -59,7 +59,8 @@ def application(settings: Settings, *, issuer: str) -> ASGIApp:
     watch = open_watch(settings, signer=lambda: keys.current, clock=clock, random_bytes=secrets.token_bytes)
     app: ASGIApp = create_app(parts_of(settings, issuer=issuer, keys=keys, watch=watch, clock=clock))
     rate = Rate(per_second=settings.limits.requests_per_second, burst=settings.limits.burst, clock=clock)
-    app = Guard(app, rate=rate, concurrent=settings.limits.concurrent)
+    limits = settings.limits
+    app = Guard(app, rate=rate, concurrent=limits.concurrent, per_client=limits.concurrent_per_client)
     app = Observed(app, watchers=watch.watchers, clock=clock, random_bytes=secrets.token_bytes)
     return Forwarded(app, proxies=parse_networks(settings.listen.proxies))
 

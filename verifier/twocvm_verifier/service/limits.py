@@ -1,12 +1,14 @@
 """How much one client, and all together, may ask of this process.
 
-A client's share is a bucket that fills steadily: `burst` requests at once, `requests_per_second` in the long run.
+A client's share is a bucket that fills steadily: `burst` requests at once, `requests_per_second` in the long run. And
+it has so many under way at a time and no more: a few slow ones would else take the room of everybody.
 Probes are not counted, so that a busy service is not taken for a dead one.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,30 +60,39 @@ class Guard:
         app: What is asked of whatever is not.
         rate: Counts what each client asks.
         concurrent: How many requests are under way at a time.
+        per_client: How many of one client are.
     """
 
-    def __init__(self, app: ASGIApp, *, rate: Rate, concurrent: int) -> None:
+    def __init__(self, app: ASGIApp, *, rate: Rate, concurrent: int, per_client: int) -> None:
         self._app = app
         self._rate = rate
-        self._free = concurrent
+        self._concurrent = concurrent
+        self._per_client = per_client
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(scope)
+        client = client_of(scope["client"][0]) if scope["client"] else UNKNOWN
+        refused = self._refusal(client)
         if refused is not None:
             await problem(refused)(scope, receive, send)
             return
-        self._free -= 1
+        self._under_way[client] += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._free += 1
+            self._under_way[client] -= 1
+            if not self._under_way[client]:
+                del self._under_way[client]
 
-    def _refusal(self, scope: Scope) -> ServiceError | None:
-        wait = self._rate.wait_seconds(client_of(scope["client"][0]) if scope["client"] else UNKNOWN)
-        if wait:
+    def _refusal(self, client: str) -> ServiceError | None:
+        if wait := self._rate.wait_seconds(client):
             return ServiceError("RATE_LIMITED", "client: asks more than its share", retry_after_seconds=math.ceil(wait))
-        return None if self._free else ServiceError("SERVICE_BUSY", "requests: too many are under way")
+        if self._under_way[client] >= self._per_client:
+            return ServiceError("RATE_LIMITED", "client: has too many under way")
+        if self._under_way.total() >= self._concurrent:
+            return ServiceError("SERVICE_BUSY", "requests: too many are under way")
+        return None

@@ -138,6 +138,8 @@ class Limits(Section):
     """Of one client, at once."""
     concurrent: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Requests that are under way at a time; each may have a body of 2 MiB."""
+    concurrent_per_client: Annotated[int, Field(ge=1, le=65_536)] = 128
+    """Of one client, behind a proxy too."""
     connections: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Connections at a time."""
     connections_per_client: Annotated[int, Field(ge=1, le=65_536)] = 256
