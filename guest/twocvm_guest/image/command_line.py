@@ -57,8 +57,8 @@ class Variant(StrEnum):
 
 FIXED: Final[Mapping[Variant, str]] = MappingProxyType(
     {
-        # `console=` without a name is none at all; and no serial line is looked for.
-        Variant.PRODUCTION: " ".join((*_HARDENED, "console=", "8250.nr_uarts=0", "quiet", "loglevel=0")),
+        # `console=` without a name is none at all; the one serial line is for event codes, and the kernel keeps off it.
+        Variant.PRODUCTION: " ".join((*_HARDENED, "console=", "8250.nr_uarts=1", "quiet", "loglevel=0")),
         Variant.DEVELOPMENT: " ".join((*_HARDENED, "console=ttyS0", "quiet", "loglevel=4")),
     }
 )

@@ -43,12 +43,12 @@ def _run() -> None:
 
 
 def open_output(variant: Variant) -> report.Say:
-    """Connect this process to the console where the image has one, and return who is told what happens."""
+    """Connect this process to the console where the image has one, else to nothing; return who is told what happens."""
     name = "/dev/console" if variant is Variant.DEVELOPMENT else os.devnull
     descriptor = os.open(name, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(descriptor, number)
-    return report.to_console if variant is Variant.DEVELOPMENT else report.to_nobody
+    return report.to_console if variant is Variant.DEVELOPMENT else report.to_host
 
 
 def tell_failure(work: Callable[[], None], say: report.Say) -> None:
@@ -56,7 +56,7 @@ def tell_failure(work: Callable[[], None], say: report.Say) -> None:
     try:
         work()
     except Exception as error:  # noqa: BLE001 - whatever it is ends the machine
-        say("refused", error=f"{type(error).__name__}: {error}")
+        say("refused", error=error)
 
 
 def make_and_serve(variant: Variant, say: report.Say) -> None:
