@@ -1,4 +1,4 @@
-"""Candidates that are a process of their own: a kernel in `host.py`."""
+"""Candidates that are a process of their own: a kernel in `host.py`, or whatever else answers as it does."""
 
 from __future__ import annotations
 
@@ -36,15 +36,19 @@ class Request:
         return " ".join(map(str, (self.size, self.seed, *self.times)))
 
 
-class Hosted:
-    """A kernel that is ready in a process of its own."""
+class Served:
+    """A process of its own that is asked over its standard input, once for each sample.
 
-    def __init__(self, kind: str, path: Path, request: Request) -> None:
-        command = [sys.executable, "-m", "bench.evaluation.host", kind, str(path)]
+    Args:
+        command: What is started, in the root of the repository.
+        first: What it is asked first, as JSON; it is ready once it has answered.
+    """
+
+    def __init__(self, command: Sequence[str], first: Any) -> None:
         self._process = subprocess.Popen(
             command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        self._ask(asdict(request))
+        self._ask(first)
 
     def sample(self) -> tuple[Timing, ...]:
         """Do all steps once."""
@@ -67,6 +71,13 @@ class Hosted:
             _, said = self._process.communicate()
             raise FailedError(f"its process ended with {self._process.returncode}: {said.strip()[-500:]}")
         return json.loads(answer)
+
+
+class Hosted(Served):
+    """A kernel that is ready in a process of its own."""
+
+    def __init__(self, kind: str, path: Path, request: Request) -> None:
+        super().__init__([sys.executable, "-m", "bench.evaluation.host", kind, str(path)], asdict(request))
 
 
 def timing(numbers: Sequence[Any]) -> Timing:

@@ -108,7 +108,7 @@ def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
             name=f"{it.name}-whole",
             title=f"{it.title}, whole runs",
             steps=(Step(name="run", units=1, unit="runs"),),
-            offers=whole_offers(partial(_whole, it), it.whole, memory_bytes=it.memory_bytes),
+            offers=whole_offers(partial(whole_of, it), it.whole, memory_bytes=it.memory_bytes),
             comparisons=WHOLE_COMPARISONS,
             rounds=rounds,
         )
@@ -134,7 +134,8 @@ def callee_component(it: Callee) -> Path:
     return build.component(_callee_sources(it, _REALLOC), lifts=lifts, runs=False)
 
 
-def _whole(it: Kernel) -> Whole:
+def whole_of(it: Kernel) -> Whole:
+    """Return what whole runs of a kernel are made of."""
     callee = it.callee() if it.callee else None
     calls = callee.calls if callee else ()
     main = build.component(_sources(it, *_ENTRY), calls=calls, lifts=LIFTS)

@@ -116,7 +116,12 @@ def _in_runtime(made: Whole, request: Request, memory_bytes: int) -> Opened:
 
 
 class Once:
-    """A process for every run."""
+    """A process for every run.
+
+    Attributes:
+        command: What is started.
+        result: What it writes.
+    """
 
     def __init__(self, kind: str, path: Path, request: Request) -> None:
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm")
@@ -124,20 +129,20 @@ class Once:
         (folder / "in" / "request").mkdir(parents=True)
         (folder / "in" / "request" / "data").write_text(request.text)
         (folder / "out" / "result").mkdir(parents=True)
-        self._result = folder / "out" / "result" / "data"
+        self.result = folder / "out" / "result" / "data"
         packages = [str(Path(module.__file__ or "").parent.parent) for module in (wasmtime, twocvm_guest)]
-        self._command = [sys.executable, "-I", "-S", str(_ONCE), kind, str(path), str(folder), *packages]
+        self.command = [sys.executable, "-I", "-S", str(_ONCE), kind, str(path), str(folder), *packages]
 
     def sample(self) -> tuple[Timing, ...]:
         """Start it and wait for its end."""
-        self._result.unlink(missing_ok=True)
+        self.result.unlink(missing_ok=True)
         return (_timed(self._run),)
 
     def _run(self) -> bytes:
-        ended = subprocess.run(self._command, check=False, env={}, stdin=subprocess.DEVNULL, capture_output=True)
+        ended = subprocess.run(self.command, check=False, env={}, stdin=subprocess.DEVNULL, capture_output=True)
         if ended.returncode:
             raise FailedError(f"its process ended with {ended.returncode}: {ended.stderr.decode()[-500:]}")
-        return self._result.read_bytes()
+        return self.result.read_bytes()
 
     def close(self) -> None:
         """Take its folder away."""

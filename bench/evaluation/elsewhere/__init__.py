@@ -1,0 +1,1 @@
+"""Programs that run in another Python, with packages of their own (`extras.py`); they import nothing of the product."""
