@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.support import verifier_service as service
 from tests.support.amd import AT
-from tests.support.azure import FakeAzure
+from tests.support.azure import FakeAzure, runtime_data
 from tests.support.manifests import MEASUREMENT
 
 from twocvm_guest.attestation import Question, connection_evidence, make_identity
@@ -21,7 +22,7 @@ from twocvm_verifier.errors import AppraisalError, BindingError, MalformedError
 from twocvm_verifier.evidence import Evidence, encode_json
 from twocvm_verifier.policy.model import RequiredLevels
 from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation, judge_certificate, judge_channel
-from twocvm_verifier.result import Level
+from twocvm_verifier.result import Level, Verdict
 from twocvm_verifier.snp.rules import Outcome
 from twocvm_verifier.unchecked import Unchecked
 
@@ -38,16 +39,17 @@ class Guest:
     reset_count: int = 7
     paravisor: bool = True
     vmpl: int = 0
+    azure: FakeAzure = AZURE
     name: str = "azure"
 
     def report(self, report_data: bytes) -> bytes:
         """Return the paravisor's report, or, of a machine without one, the guest's own."""
-        bound = AZURE.report_data() if self.paravisor else report_data
+        bound = self.azure.report_data() if self.paravisor else report_data
         return service.report(report_data=bound, vmpl=self.vmpl)
 
     def quote(self, report_data: bytes) -> bytes | None:
         """Return the vTPM's quote."""
-        return AZURE.bound_to(report_data, reset_count=self.reset_count) if self.paravisor else None
+        return self.azure.bound_to(report_data, reset_count=self.reset_count) if self.paravisor else None
 
     def vek(self) -> bytes:
         """Return the chip's certificate."""
@@ -178,6 +180,20 @@ def test_paravisors_measurement_listed_as_an_image() -> None:
     assert {check.code for check in refusal.value.findings} == {"LEVEL_NOT_PROVED"}
     native = first(Guest(paravisor=False).identity(), strict)
     assert all(proof.proved_by for proof in native.appraisal.levels)
+
+
+def test_strangers_machine_under_the_same_paravisor() -> None:
+    """Whoever rents one has quotes made of anything: refused by a policy of all levels, and never secure by another."""
+    key = rsa.generate_private_key(65537, 2048)
+    stranger = Guest(azure=FakeAzure(key=key, runtime=runtime_data(key.public_key())))
+    strict = RequiredLevels(levels=tuple(Level), at_rest=False, others=Unchecked("all are required"))
+    with pytest.raises(AppraisalError) as refusal:
+        first(stranger.identity(), strict)
+    assert {check.code for check in refusal.value.findings} == {"LEVEL_NOT_PROVED"}
+    accepted = first(stranger.identity()).appraisal
+    assert (accepted.verdict, accepted.secure) == (Verdict.WARNING, False)
+    identity = Guest().identity()
+    assert code_of(stranger.evidence(identity), first(identity)) == "INSTANCE_CHANGED"
 
 
 def test_claims_left_out() -> None:

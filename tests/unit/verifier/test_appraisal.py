@@ -224,13 +224,14 @@ def test_a_tcb_may_have_a_minimum_of_its_own(field):
 
 
 def test_provider_of_a_vlek_is_listed():
-    """Another provider's key is refused; a VCEK is of no provider, and that is shown."""
+    """Another provider's key is refused, and so is a VCEK, which is of no provider."""
     report = SnpVerifier(roots=MILAN.roots()).verify(MILAN.report(flags=1 << 2), vek=MILAN.vlek(), at=AT)
     ours, other = (replace(POLICY, csp_ids=(name,)) for name in ("CN=cc-example.test", "CN=other.test"))
     assert status(appraise(report, policy=ours, at=AT), "policy.csp_id") is Status.PASS
     assert codes(appraise(report, policy=other, at=AT)) == {"CSP_NOT_ACCEPTED"}
     (check,) = (check for check in at_rest(other).checks if check.id == "policy.csp_id")
-    assert (check.status, check.actual) == (Status.SKIP, "none")
+    assert (check.status, check.actual) == (Status.FAIL, "none")
+    assert "no provider" in check.detail
 
 
 @pytest.mark.parametrize("vcpus", [1, 2, 300])

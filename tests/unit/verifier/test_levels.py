@@ -143,6 +143,16 @@ def test_policy_may_do_with_less_and_says_why(verified: Any) -> None:
     assert (left.status, left.detail) == (Status.SKIP, "we trust the provider")
 
 
+def test_providers_firmware_on_a_machine_of_somebody_elses() -> None:
+    """Anybody with a chip can start the firmware that a provider publishes: who names the provider refuses a VCEK."""
+    enough = RequiredLevels(levels=(Level.AL1, Level.AL2), at_rest=False, others=Unchecked("we trust who rents there"))
+    provider = by_vlek().vek.vek.csp_id
+    policy = replace(RELEASING, firmware_measurements=(M,), require_levels=enough, csp_ids=(provider,))
+    assert refused(for_release(by_vlek(), policy, OF_FIRMWARE)) == []
+    for elsewhere in (by_vcek(), by_paravisor()):
+        assert refused(for_release(elsewhere, policy, OF_FIRMWARE)) == ["policy.csp_id"]
+
+
 @pytest.mark.parametrize("author", ["policy", "manifest.platform"])
 def test_measurement_that_an_author_does_not_know_proves_nothing(author: str) -> None:
     """Lists of firmware are asked like those of images, and what stands in neither is refused."""

@@ -17,8 +17,6 @@ from twocvm_verifier.unchecked import Unchecked
 from .build import judged, listed, skipped
 from .demands import POLICY
 
-_OF_NO_PROVIDER = Unchecked("a VCEK is of a chip, and of no provider")
-
 
 def check_reference_values(
     policy: Policy, verified: VerifiedReport, advisories: tuple[AdvisoryResult, ...]
@@ -42,8 +40,8 @@ def _provider(policy: Policy, verified: VerifiedReport) -> Check:
     actual = vek.csp_id or "none"
     if isinstance(policy.csp_ids, Unchecked):
         return skipped(identifier, "CSP_NOT_ACCEPTED", Level.AL1, unchecked=policy.csp_ids, actual=actual)
-    if vek.kind is VekKind.VCEK:
-        return skipped(identifier, "CSP_NOT_ACCEPTED", Level.AL1, unchecked=_OF_NO_PROVIDER, actual=actual)
+    # A VCEK names none, and anybody with a chip can start the firmware that a provider publishes.
+    of_none = vek.kind is VekKind.VCEK
     return judged(
         identifier,
         "CSP_NOT_ACCEPTED",
@@ -51,7 +49,7 @@ def _provider(policy: Policy, verified: VerifiedReport) -> Check:
         holds=vek.csp_id in policy.csp_ids,
         expected=", ".join(policy.csp_ids),
         actual=actual,
-        detail="the VLEK is of a provider that is not accepted",
+        detail="the key is a VCEK, of no provider" if of_none else "the VLEK is of a provider that is not accepted",
     )
 
 

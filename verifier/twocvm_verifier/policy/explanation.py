@@ -37,7 +37,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "author_key_digests": "Who vouched for that signer.",
         "minimum_guest_svn": "The least security version of a guest that those keys signed.",
         "chip_ids": "Particular chips.",
-        "csp_ids": "Providers whose VLEK is accepted.",
+        "csp_ids": "Providers whose VLEK is accepted, and then no VCEK.",
         "require_host_data": "Whether HOST_DATA must be the manifest's hash; else it may also be zero.",
         "max_crl_age_seconds": "How old a revocation list may be for a release.",
         "require_levels": "Which levels must be proved: AL1 chip, AL2 firmware, AL3 kernel, AL4 guest and manifest.",

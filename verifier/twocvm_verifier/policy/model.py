@@ -136,7 +136,7 @@ class Policy(_Named):
         minimum_guest_svn: The least GUEST_SVN, 1 to 2^32 - 1, of an image that one of those keys signed: an update is
             accepted without its MEASUREMENT, and what came before it is not.
         chip_ids: Accepted CHIP_ID values (64 bytes each); a zero CHIP_ID matches none.
-        csp_ids: Accepted CSP_ID values of a VLEK; a VCEK is of no provider.
+        csp_ids: Accepted CSP_ID values of a VLEK; a VCEK is of no provider, and meets none.
         require_host_data: Whether HOST_DATA must be the manifest's hash; else it may also be zero.
         max_crl_age_seconds: How old a CRL may be for a release.
         require_levels: Which levels must be proved.
