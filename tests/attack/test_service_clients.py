@@ -192,6 +192,30 @@ def test_tls_and_nothing_older(tmp_path):
             old.wrap_socket(connection, server_hostname="localhost")
         with connected(service) as connection:
             assert closed_after(connection)[0] < 5
+        with connected(service) as connection:
+            # Away in the middle of the handshake.
+            connection.sendall(b"\x16\x03\x01")
+        assert requests.get(f"{url}/livez", verify=str(chain), timeout=10).status_code == 200
+
+
+def test_who_says_nothing_instead_of_tls_takes_a_place(tmp_path):
+    """A handshake that was begun counts: one more than a client's share is ended at once, and there is room again."""
+    chain, key = self_signed(tmp_path, "service")
+    settings = {"LISTEN_CERTIFICATE": chain, "LISTEN_KEY": key, "LIMITS_CONNECTIONS_PER_CLIENT": 4}
+    with serving(settings=settings) as service:
+        held = [connected(service) for _ in range(4)]
+        time.sleep(0.2)
+        with connected(service) as fifth:
+            took, said = closed_after(fifth)
+        assert (took < 5, said) == (True, b"")
+        for connection in held:
+            connection.close()
+        time.sleep(0.2)
+        url = service.url.replace("127.0.0.1", "localhost")
+        with requests.Session() as session:
+            assert [session.get(f"{url}/livez", verify=str(chain), timeout=10).status_code for _ in range(3)] == [
+                200
+            ] * 3
 
 
 def with_password(chain: Path, key: Path, other: Path) -> None:

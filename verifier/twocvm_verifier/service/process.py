@@ -24,6 +24,7 @@ from twocvm_verifier.errors import MalformedError
 
 from .clients import Network, client_of, is_named
 from .evidence_forms import DOCUMENT
+from .handshake import Handshake
 from .problems import ServiceError, problem
 from .settings import Limits
 
@@ -127,18 +128,18 @@ class _Server(uvicorn.Server):
         """Listen as uvicorn would, but with a limit to the wait for a handshake."""
         await self.lifespan.startup()
 
+        protocol = cast(type[Connection], self.config.http_protocol_class)
+
         def connection() -> Connection:
-            protocol = cast(type[Connection], self.config.http_protocol_class)
             return protocol(self.config, self.server_state, self.lifespan.state)
 
+        def accepted() -> asyncio.Protocol:
+            if self._tls is None:
+                return connection()
+            return Handshake(connection, tls=self._tls, seconds=self._handshake_seconds, doorkeeper=protocol.doorkeeper)
+
         loop = asyncio.get_running_loop()
-        timeout = None if self._tls is None else self._handshake_seconds
-        self.servers = [
-            await loop.create_server(
-                connection, sock=each, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=timeout
-            )
-            for each in sockets or ()
-        ]
+        self.servers = [await loop.create_server(accepted, sock=each, backlog=BACKLOG) for each in sockets or ()]
         self.started = True
         self._ready()
 
