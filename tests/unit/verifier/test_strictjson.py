@@ -117,6 +117,12 @@ def test_canonical_of_frozen_values(value: Json) -> None:
     assert canonical(frozen(value)) == rfc8785.dumps(value)
 
 
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_canonical_of_any_text(value: Json) -> None:
+    """Also text that no document may have, in values and keys, is escaped and sorted as RFC 8785 says."""
+    assert canonical(value) == rfc8785.dumps(value)
+
+
 @pytest.mark.parametrize("value", [1.5, None, b"x", "\ud800", {"\udfff": 1}, {1: 2}, 2**53, [float("nan")], {1}])
 def test_canonical_refuses(value: object) -> None:
     """What strict JSON has not got has no canonical form; that is our own caller's mistake."""
