@@ -22,6 +22,7 @@ from twocvm_verifier.azure.hcl import parse_hcl
 from twocvm_verifier.azure.member import AzureMember
 from twocvm_verifier.azure.quote import PCR_COUNT, parse_quote
 from twocvm_verifier.azure.runtime import MODULUS_BYTES, parse_runtime
+from twocvm_verifier.azure.verify import PARAVISOR_VMPL
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.snp.report import parse_report
 
@@ -30,6 +31,7 @@ from .tpm import Tpm
 
 HCL_REPORT_INDEX: Final = 0x01400001
 ATTESTATION_KEY: Final = 0x81000003
+_ZERO_HALF: Final = bytes(32)
 # PCRs are extended by the guest's own kernel as it starts; afterwards, hardly ever.
 _TRIES: Final = 3
 
@@ -55,8 +57,10 @@ class AzurePlatform:
             self._runtime: Final = parse_runtime(hcl.runtime)
         except MalformedError as error:
             raise DeviceError("DEVICE_ANSWER", f"{tpm.name}: {error.detail}") from error
-        if self._report.report_data[:32] != framing.sha256(hcl.runtime):
+        if self._report.report_data != framing.sha256(hcl.runtime) + _ZERO_HALF:
             raise DeviceError("DEVICE_ANSWER", f"{tpm.name}: the report is not of the runtime data beside it")
+        if self._report.vmpl != PARAVISOR_VMPL:
+            raise DeviceError("DEVICE_ANSWER", f"{tpm.name}: got a report of VMPL {self._report.vmpl:#x}, want 0")
 
     @property
     def way(self) -> str:

@@ -19,7 +19,7 @@ from twocvm_guest.platforms.attester import Attester
 from twocvm_guest.platforms.azure import AzurePlatform
 from twocvm_guest.platforms.device import DeviceError
 from twocvm_guest.platforms.tpm import SignedQuote, Tpm
-from twocvm_verifier import SnpVerifier
+from twocvm_verifier import SnpVerifier, framing
 from twocvm_verifier.azure.verify import VerifiedAzureReport, quoted_of
 from twocvm_verifier.binding import NOT_LOCKED, LogPosition, cert_claims
 from twocvm_verifier.errors import UnsupportedError
@@ -78,11 +78,19 @@ def test_64_bytes_are_bound(vtpm: AzureVtpm, data: bytes) -> None:
 
 
 def test_index_of_another_kind_is_no_platform(vtpm: AzureVtpm) -> None:
-    """What is no HCL report, no report, no runtime data, or not of each other, starts no guest."""
+    """What is no HCL report, no report, no runtime data, not of each other or not the paravisor's, starts no guest."""
     assert vtpm.key is not None
     runtime = runtime_data(vtpm.key)
     good = hcl_report(AMD.report(report_data=bytes(64)), runtime, padding_bytes=0)
-    wrong = (b"HCLB" + good[4:], hcl_report(bytes(1184), runtime), hcl_report(AMD.report(), b"{}"), good)
+    digest = framing.sha256(runtime)
+    wrong = (
+        b"HCLB" + good[4:],
+        hcl_report(bytes(1184), runtime),
+        hcl_report(AMD.report(), b"{}"),
+        good,
+        hcl_report(AMD.report(report_data=digest + bytes(31) + b"\x01"), runtime),
+        hcl_report(AMD.report(report_data=digest + bytes(32), vmpl=1), runtime),
+    )
     content = vtpm.tpm()
     with closing(content) as tpm:
         kept = tpm.nv_read(module.HCL_REPORT_INDEX)

@@ -33,7 +33,7 @@ from .member import AzureMember, parse_member
 from .quote import PCR_COUNT
 from .runtime import MODULUS_BYTES
 
-_PARAVISOR_VMPL: Final = 0
+PARAVISOR_VMPL: Final = 0
 _ZERO_HALF: Final = bytes(32)
 
 
@@ -152,7 +152,7 @@ def boot_said(quoted: Quoted | None) -> bytes:
 def _verify_vmpl(case: AzureCase) -> None:
     # A guest under a paravisor can ask for a report of its own, at its own VMPL, with runtime data of its own making.
     vmpl = case.verified.report.vmpl
-    if vmpl != _PARAVISOR_VMPL:
+    if vmpl != PARAVISOR_VMPL:
         raise BindingError("AZURE_VMPL", f"report.vmpl: got {vmpl:#x}, want 0, where the paravisor is")
 
 
