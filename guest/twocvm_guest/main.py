@@ -85,6 +85,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "image": {
         "build": Entry(_IMAGE, "guest", "Build the guest's image from locked packages."),
         "list": Entry(_IMAGE, "guest", "Print what is in an image, file by file."),
+        "command-line": Entry(_IMAGE, "guest", "Print the kernel's command line of one launch."),
         "boot": Entry(_IMAGE, "guest", "Boot an image here, emulated."),
     },
     "lock": Entry(_SDK, "sdk", "Lock a guest to a manifest that every participant signed."),

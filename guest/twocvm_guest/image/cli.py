@@ -74,6 +74,27 @@ def list_files(
     sys.stdout.write(text)
 
 
+@image.command("command-line")
+def show_command_line(
+    folder: Folder,
+    address: Annotated[str, typer.Option(metavar="IP/PREFIX", help="The guest's address.")] = "10.0.2.15/24",
+    gateway: Annotated[str, typer.Option(metavar="IP", help="Its way to other networks.")] = "10.0.2.2",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8443,
+) -> None:
+    """Print the kernel's command line of one launch: it is measured, so the same words go to `measure` and `launch`.
+
+    The defaults are those of QEMU's user network, which `launch command` sets up.
+    """
+    from .command_line import CommandLineError, command_line, make_network
+    from .folder import read_image
+
+    variant = read_image(folder).variant
+    try:
+        typer.echo(command_line(variant, make_network(address, gateway, str(port))))
+    except CommandLineError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @image.command("boot")
 def boot(folder: Folder, log: Annotated[Path, typer.Option(metavar="FILE", help="Where its console goes.")]) -> None:
     """Boot an image here, emulated, until it ends or is interrupted; what it says of itself goes to stdout."""

@@ -10,9 +10,9 @@ import pytest
 
 from twocvm_guest.demo.machine import GuestMachine
 from twocvm_guest.image import filelist
-from twocvm_guest.image.boot import Machine, emulator_words, hardware, parse_event
+from twocvm_guest.image.boot import NETWORK, Machine, emulator_words, hardware, parse_event
 from twocvm_guest.image.build import Image
-from twocvm_guest.image.command_line import Variant
+from twocvm_guest.image.command_line import Variant, parse_command_line
 from twocvm_guest.image.folder import ABOUT, ImageFolder, read_image, write_image
 from twocvm_guest.image.tree import IMAGE, Tree
 from twocvm_guest.main import run as run_command
@@ -136,11 +136,14 @@ def test_commands(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`image list` prints and compares, `image boot` runs to the machine's end, `demo` takes no production image."""
+    """`list` prints and compares, `command-line` is what the image takes, `boot` ends, `demo` takes no production."""
     folder = str(image.folder)
     assert run_command(["image", "list", folder]) == 0
     assert "-r-xr-xr-x init  image\n" in capsys.readouterr().out
     assert run_command(["image", "list", folder, "--check"]) == 11
+    assert run_command(["image", "command-line", folder]) == 0
+    assert parse_command_line(capsys.readouterr().out, Variant.DEVELOPMENT) == NETWORK
+    assert run_command(["image", "command-line", folder, "--gateway", "10.0.3.1"]) == 2
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(filelist, "LIST", image.folder / "files.txt")
     assert run_command(["image", "list", folder, "--check"]) == 0
