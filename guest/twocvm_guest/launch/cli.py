@@ -15,7 +15,6 @@ from twocvm_verifier.measure_cli import Append, Ovmf, Vcpus
 from twocvm_verifier.shell import Form, OutputForm, command_group, file_option, unusable, write_file, write_json
 
 from .id_block import DEFAULT_POLICY, ID_BYTES, IdBlock, id_auth, key_digest
-from .keys import read_key, write_new_key
 from .qemu import HOST_DATA_BYTES, Identity, Launch, command
 from .reference import GUEST_FEATURES, PRODUCTS, Published, reference_document
 
@@ -48,6 +47,8 @@ def new_key_command(file: Annotated[Path, typer.Argument(metavar="FILE", help="W
 
     Prints the digest by which reports and policies name it.
     """
+    from .keys import write_new_key
+
     try:
         typer.echo(key_digest(write_new_key(file)).hex())
     except OSError as error:
@@ -75,6 +76,8 @@ def id_block_command(
 
     It holds for one type of CPU and one number of vCPUs.
     """
+    from .keys import read_key
+
     files = LaunchFiles(ovmf=ovmf, kernel=kernel, initrd=initrd, append=append, vmm="qemu")
     with _usage():
         launch = launch_of(files, cpu_signature=_signature(cpu), guest_features=GUEST_FEATURES)
@@ -109,6 +112,8 @@ def reference_command(
     author_key: Annotated[Path | None, file_option("The author's key, which signs the other one.")] = None,
 ) -> None:
     """Print the document to publish beside an image: its files' digests, and its launch on each kind of chip."""
+    from .keys import read_key
+
     given = {guest_svn is None, id_key is None, author_key is None}
     if len(given) != 1:
         raise typer.BadParameter("--guest-svn, --id-key and --author-key go together", param_hint="--guest-svn")

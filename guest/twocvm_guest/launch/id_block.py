@@ -14,11 +14,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from hashlib import sha384
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+# The commands' help names constants of this module, and must not wait for a library.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 ID_BLOCK_BYTES: Final = 96
 ID_AUTH_BYTES: Final = 4096
@@ -105,6 +105,8 @@ def public_key(key: ec.EllipticCurvePublicKey) -> bytes:
     Raises:
         ValueError: It is not on P-384.
     """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     if not isinstance(key.curve, ec.SECP384R1):
         raise ValueError(f"key: on {key.curve.name}, want P-384")
     numbers = key.public_numbers()
@@ -121,5 +123,9 @@ def key_digest(key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def _sign(key: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
     r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA384())))
     return _SIGNATURE.pack(r.to_bytes(_NUMBER_BYTES, "little"), s.to_bytes(_NUMBER_BYTES, "little"))
