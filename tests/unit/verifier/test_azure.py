@@ -7,18 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.amd import AT, fake_amd
 from tests.support.azure import PCRS, FakeAzure, attestation_key, flipped, hcl_report, jwk, quote, runtime_data
 
 from twocvm_verifier import SnpVerifier, framing, strictcbor
+from twocvm_verifier.appraisal import appraise_examination
 from twocvm_verifier.azure.hcl import MAX_HCL_BYTES, parse_hcl
 from twocvm_verifier.azure.member import parse_member
 from twocvm_verifier.azure.quote import MAX_QUOTE_BYTES, parse_quote
 from twocvm_verifier.azure.runtime import parse_runtime
-from twocvm_verifier.azure.verify import AZURE_RULES, AzureCase, Quoted, VerifiedAzureReport, boot_of, verify_azure
+from twocvm_verifier.azure.verify import (
+    AZURE_RULES,
+    AzureCase,
+    Quoted,
+    VerifiedAzureReport,
+    boot_of,
+    quoted_of,
+    verify_azure,
+)
+from twocvm_verifier.binding import NOT_LOCKED, LogPosition, cert_claims
 from twocvm_verifier.errors import MalformedError, TwoCvmError
+from twocvm_verifier.policy.model import Policy
 from twocvm_verifier.snp.rules import enforce, examine
 
 AMD = fake_amd()
@@ -294,6 +306,23 @@ def test_starts_of_a_guest_are_told_apart() -> None:
     assert boot_of(parse_member(AZURE.bound_to(bytes(64)))) == first
     assert boot_of(parse_member(AZURE.bound_to(BOUND, reset_count=8))) != first
     assert boot_of(parse_member(AZURE.bound_to(BOUND, restart_count=1))) != first
+    other = rsa.generate_private_key(65537, 2048)
+    strangers = FakeAzure(key=other, runtime=runtime_data(other.public_key()))
+    assert boot_of(parse_member(strangers.bound_to(BOUND))) != first
+
+
+def test_broken_evidence_is_never_judged_as_a_plain_report() -> None:
+    """Where the report is authentic and what came beside it is not, nothing in it counts and nothing is proved."""
+    claims = cert_claims(spki_sha256=bytes(32), manifest=NOT_LOCKED, log=LogPosition(head=bytes(32), events=1))
+    verifier = SnpVerifier(roots=AMD.roots())
+    for bound, authentic in ((claims.report_data(), True), (BOUND, False)):
+        beside = quoted_of(AZURE.bound_to(bound), claims=claims.encode())
+        examination = verifier.examine(REPORT, vek=AMD.vcek(), at=AT, quoted=beside)
+        assert (examination.verified is not None) == authentic
+        appraisal = appraise_examination(examination, policy=Policy.builtin(), at=AT, simulated=False)
+        assert appraisal.authentic == authentic
+        assert appraisal.platform == "azure"
+        assert {check.code for check in appraisal.findings} == (set() if authentic else {"AZURE_EXTRA_DATA"})
 
 
 def test_quote_is_asked_for_64_bytes() -> None:
