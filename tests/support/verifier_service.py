@@ -6,6 +6,7 @@ answer = client.post("/v1/appraise", json=asked(evidence=by_parts()))
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from twocvm_verifier.evidence import Evidence, to_json
 from twocvm_verifier.service.app import create_app
 from twocvm_verifier.service.appraisals import Appraiser
 from twocvm_verifier.service.parts import Parts
+from twocvm_verifier.service.requests import MEDIA_TYPE
 from twocvm_verifier.service.state.memory import MemoryAnswers
 from twocvm_verifier.service.state.protocol import Answers
 from twocvm_verifier.service.state.sealed import SESSION_SECONDS, Sessions
@@ -103,6 +105,20 @@ def for_release(**members: Any) -> dict[str, Any]:
     """Return a request as before a release."""
     bound = {"manifest": json.loads(world().raw), "expected_report_data": claims().report_data().hex()}
     return asked(**bound | members)
+
+
+def in_session(client: TestClient, *, query: dict[str, str] | None = None, **members: Any) -> str:
+    """Ask as before a release, with fresh evidence that answers a session's challenge; return the token, or nothing."""
+    opened = client.post("/challenge-response/v1/newSession", params=query)
+    bound = claims(nonce=base64.b64decode(opened.json()["nonce"]))
+    fresh = {"evidence": {"cmw": to_json(cmw(bound=bound))}, "expected_report_data": bound.report_data().hex()}
+    answer = client.post(
+        opened.url.join(opened.headers["location"]),
+        content=json.dumps(for_release(**fresh | members)),
+        headers={"content-type": MEDIA_TYPE},
+    )
+    assert answer.json()["status"] == "complete", answer.text
+    return str(answer.json().get("result", ""))
 
 
 def sessions(answers: Answers) -> Sessions:

@@ -21,6 +21,7 @@ from tests.support.verifier_service import (
     cmw,
     crl,
     for_release,
+    in_session,
     naming_policy,
     parts,
     report,
@@ -220,20 +221,29 @@ def test_an_explanation_is_the_result_in_words(client):
 
 
 def test_a_token_for_a_federation_needs_everything(client):
-    """Who sees issuer, subject and audience alone is told only what is affirmed by the owner, for a release."""
-    whole = post(client, for_release(audience=FEDERATION)).json()
-    assert token_claims(client, whole["token"])["aud"] == FEDERATION
+    """Who sees issuer, subject and audience alone is told only what is affirmed by the owner, now, for a release."""
+    whole = token_claims(client, in_session(client, audience=FEDERATION))
+    assert (whole["aud"], whole["sub"]) == (FEDERATION, f"2cvm:manifest:{world().manifest.hash.hex()}")
+    lax = document_of(naming_policy(max_crl_age_seconds=Unchecked("a test")))
     for less in (
-        asked(audience=FEDERATION),
-        asked(audience=FEDERATION, manifest=json.loads(world().raw)),
-        for_release(audience=FEDERATION, expected_report_data="00" * 64),
-        for_release(audience=FEDERATION, policy=document_of(naming_policy(provisional_firmware=True))),
-        for_release(audience=FEDERATION, evidence={"cmw": to_json(cmw(crl=None))}, policy=Policy.builtin().sha256.hex())
-        | {"policy": document_of(naming_policy(max_crl_age_seconds=Unchecked("a test")))},
+        {"expected_report_data": "00" * 64},
+        {"policy": document_of(naming_policy(provisional_firmware=True))},
+        {"evidence": {"cmw": to_json(cmw(crl=None))}, "policy": lax},
+        {"evidence": {"cmw": to_json(cmw())}, "expected_report_data": claims().report_data().hex()},
     ):
-        answer = post(client, less)
-        assert answer.status_code == 200
-        assert "token" not in answer.json()
+        assert not in_session(client, audience=FEDERATION, **less)
+
+
+def test_evidence_that_somebody_kept_federates_nobody(client):
+    """A genuine, affirmed guest of yesterday's: without a challenge, and with one that was chosen to fit it."""
+    kept = for_release(audience=FEDERATION)
+    nonce = strictjson.base64url(NONCE)
+    for request in (kept, kept | {"nonce": nonce}, asked(audience=FEDERATION, manifest=json.loads(world().raw))):
+        answer = post(client, request).json()
+        assert (answer["appraisal"]["verdict"], "token" in answer) == ("affirming", False)
+    assert not in_session(client, query={"nonce": nonce}, audience=FEDERATION)
+    assert in_session(client, query={"nonce": nonce})
+    assert in_session(client, query={"nonceSize": "32"}, audience=FEDERATION)
 
 
 def test_an_audience_of_nobodys_is_refused(client):

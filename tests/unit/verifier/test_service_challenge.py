@@ -206,7 +206,7 @@ def test_a_crowd_in_one_session_has_one_winner():
     """However many answer at the same time, one gets a verdict."""
     store = sessions(in_memory(StandingClock()))
     for _ in range(50):
-        session = store.open(b"n" * 32)
+        session = store.open(b"n" * 32, drawn=True)
         start, ends = threading.Barrier(8), []
 
         def race(identifier=session.identifier, start=start, ends=ends):
@@ -262,7 +262,7 @@ def test_a_session_ends_by_itself():
 def test_a_session_that_was_deleted_while_it_was_judged():
     """What came of it is forgotten with it."""
     store = sessions(in_memory(StandingClock(at=AT)))
-    identifier = store.open(b"n" * 32).identifier
+    identifier = store.open(b"n" * 32, drawn=True).identifier
     taken = store.begin(identifier)
     store.delete(identifier)
     store.finish(replace(taken, state=SessionState.COMPLETE, result="token"))
@@ -285,7 +285,7 @@ def test_of_many_results_the_oldest_goes_first():
     store = sessions(in_memory(clock, max_results=1))
     ended = []
     for number in range(2):
-        taken = store.begin(store.open(b"n" * 32).identifier)
+        taken = store.begin(store.open(b"n" * 32, drawn=True).identifier)
         ended.append(replace(taken, state=SessionState.COMPLETE, result=f"token {number}"))
         store.finish(ended[-1])
     assert [store.get(each.identifier).result for each in ended] == ["", "token 1"]
@@ -294,7 +294,7 @@ def test_of_many_results_the_oldest_goes_first():
     store.delete(ended[1].identifier)
     clock.at += timedelta(seconds=150)
     for _ in range(2):
-        store.begin(store.open(b"n" * 32).identifier)
+        store.begin(store.open(b"n" * 32, drawn=True).identifier)
 
 
 def test_a_session_of_another_process_is_unknown():
@@ -302,7 +302,7 @@ def test_a_session_of_another_process_is_unknown():
     clock = StandingClock(at=AT)
     here, there = sessions(in_memory(clock)), sessions(in_memory(clock, epoch=b"e" * 32))
     with pytest.raises(ServiceError) as unknown:
-        there.begin(here.open(b"n" * 32).identifier)
+        there.begin(here.open(b"n" * 32, drawn=True).identifier)
     assert unknown.value.code == "SESSION_UNKNOWN"
 
 
@@ -323,7 +323,7 @@ def test_a_stranger_who_asks_for_sessions_fills_nothing():
     """However many challenges nobody answers, the next one is made, and answered."""
     store = sessions(in_memory(StandingClock(at=AT), max_answered=1))
     for _ in range(10_000):
-        last = store.open(b"n" * 32)
+        last = store.open(b"n" * 32, drawn=True)
     assert store.begin(last.identifier).state is SessionState.PROCESSING
 
 
@@ -332,7 +332,7 @@ def test_ids_that_are_none(client):
     assert code_of(client.get("/challenge-response/v1/session/x")) == "MALFORMED_APPRAISAL_REQUEST"
     url, _ = opened(client)
     sealed = url.rsplit("/", 1)[1]
-    for forged in ("A" * 64, "A" * 65, sealed[:-2] + "AA", "A" + sealed[1:], sealed[:64]):
+    for forged in ("A" * 66, "A" * 69, sealed[:-2] + "AA", "A" + sealed[1:], sealed[:66]):
         nobody = client.get(f"/challenge-response/v1/session/{forged}")
         assert (nobody.status_code, code_of(nobody)) == (404, "SESSION_UNKNOWN"), forged
 

@@ -21,6 +21,7 @@ from tests.support.verifier_service import (
     MILAN,
     asked,
     for_release,
+    in_session,
     naming_policy,
     parts,
     service,
@@ -328,11 +329,11 @@ def test_reference_values_are_digests(judging, values):
 def test_what_the_owner_replaced_is_no_longer_the_owners_word(judging):
     """A policy that was found too weak still judges by its digest, and federates nobody."""
     tag = put(judging, BODY).headers["etag"]
-    request = for_release(policy=POLICY.sha256.hex(), audience=FEDERATION)
-    assert "token" in judged(judging, request)
-    assert "token" in judged(judging, for_release(policy=document_of(POLICY), audience=FEDERATION))
+    federated = {"policy": POLICY.sha256.hex(), "audience": FEDERATION}
+    assert in_session(judging, **federated)
+    assert in_session(judging, policy=document_of(POLICY), audience=FEDERATION)
     put(judging, json.dumps(document_of(STRICTER)).encode(), If_Match=tag)
-    assert "token" not in judged(judging, request)
+    assert not in_session(judging, **federated)
     assert "token" in judged(judging, for_release(policy=POLICY.sha256.hex()))
 
 

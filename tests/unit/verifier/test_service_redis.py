@@ -65,7 +65,7 @@ def code_of(ask, *arguments) -> str:
 def test_any_replica_answers_any_request(redis):
     """Made on one, answered on another, read on a third, deleted on a fourth."""
     one, two, three, four = (replica(redis) for _ in range(4))
-    made = one.open(NONCE)
+    made = one.open(NONCE, drawn=True)
     assert two.get(made.identifier) == made
     taken = two.begin(made.identifier)
     assert three.get(made.identifier).state is SessionState.PROCESSING
@@ -82,7 +82,7 @@ def test_any_replica_answers_any_request(redis):
 def test_a_session_that_failed_stays_spent(redis):
     """It says so, has no result, and nobody answers it again."""
     one = replica(redis)
-    taken = one.begin(one.open(NONCE).identifier)
+    taken = one.begin(one.open(NONCE, drawn=True).identifier)
     one.finish(replace(taken, state=SessionState.FAILED))
     assert one.get(taken.identifier).state is SessionState.FAILED
     assert code_of(one.begin, taken.identifier) == "SESSION_SPENT"
@@ -91,11 +91,11 @@ def test_a_session_that_failed_stays_spent(redis):
 def test_what_was_deleted_meanwhile_is_not_brought_back(redis):
     """What came of it is forgotten with it, and a session that nobody answered can be deleted too."""
     one = replica(redis)
-    taken = one.begin(one.open(NONCE).identifier)
+    taken = one.begin(one.open(NONCE, drawn=True).identifier)
     one.delete(taken.identifier)
     one.finish(replace(taken, state=SessionState.COMPLETE, result="token"))
     assert code_of(one.get, taken.identifier) == "SESSION_UNKNOWN"
-    waiting = one.open(NONCE)
+    waiting = one.open(NONCE, drawn=True)
     one.delete(waiting.identifier)
     assert code_of(one.begin, waiting.identifier) == "SESSION_UNKNOWN"
 
@@ -104,7 +104,7 @@ def test_one_winner_however_many_race(redis):
     """Many threads of several replicas, many nonces: each is taken once."""
     replicas = [replica(redis) for _ in range(3)]
     for _ in range(30):
-        identifier = replicas[0].open(NONCE).identifier
+        identifier = replicas[0].open(NONCE, drawn=True).identifier
         start, ends = threading.Barrier(12), []
 
         def race(sessions, identifier=identifier, start=start, ends=ends):
@@ -142,10 +142,30 @@ def test_the_servers_clock_ends_a_session(redis):
     assert code_of(ask) == "SESSION_UNKNOWN"
 
 
+def test_a_start_between_two_questions_is_noticed(redis):
+    """What was sealed with is asked in the step that takes; each start of a server has its own, copies and all."""
+    answers = replica(redis).answers
+    moment = answers.moment()
+    with redis.client() as client:
+        started = client.info("server")["run_id"].encode()
+    assert started in moment.epoch
+    # As it was before the server came back from a copy in which nothing was answered.
+    before = moment.epoch.replace(started, b"0" * len(started))
+    name, until = os.urandom(16), moment.at + timedelta(seconds=60)
+    for ask in (
+        lambda: answers.take(name, expires_at=until, epoch=before),
+        lambda: answers.told(name, epoch=before),
+        lambda: answers.finish(name, Told(state=SessionState.FAILED), epoch=before),
+        lambda: answers.forget(name, epoch=before),
+    ):
+        assert code_of(ask) == "SESSION_UNKNOWN"
+    answers.take(name, expires_at=until, epoch=moment.epoch)
+
+
 def test_the_server_forgets_by_itself(redis):
     """Everything but the secret has an end, which is after that of any session."""
     one = replica(redis)
-    one.begin(one.open(NONCE).identifier)
+    one.begin(one.open(NONCE, drawn=True).identifier)
     with redis.client() as client:
         left = [client.ttl(key) for key in client.keys("{2cvm}:answered:*")]
     assert left
@@ -157,27 +177,31 @@ def test_a_server_that_starts_again(tmp_path, kill):
     """It is reached again without help; meanwhile nothing is taken; and what may have been forgotten is unknown."""
     with redis_server(tmp_path, "--save", "3600 1") as server:
         one, two = replica(server), replica(server)
-        answered, waiting = one.open(NONCE).identifier, one.open(NONCE).identifier
+        answered, waiting = one.open(NONCE, drawn=True).identifier, one.open(NONCE, drawn=True).identifier
         with server.client() as client:
             # A copy from before the answer: the server comes back with it.
             client.save()
         one.begin(answered)
         server.stop(kill=kill)
         for sessions in (one, two):
-            assert code_of(sessions.open, NONCE) == code_of(sessions.begin, waiting) == "STATE_UNREACHABLE"
+            assert (
+                code_of(lambda sessions=sessions: sessions.open(NONCE, drawn=True))
+                == code_of(sessions.begin, waiting)
+                == "STATE_UNREACHABLE"
+            )
             assert code_of(sessions.get, answered) == "STATE_UNREACHABLE"
         server.start()
         time.sleep(PAUSE_SECONDS)
         for sessions in (one, two):
             assert code_of(sessions.begin, answered) == code_of(sessions.begin, waiting) == "SESSION_UNKNOWN"
-        assert two.begin(one.open(NONCE).identifier).state is SessionState.PROCESSING
+        assert two.begin(one.open(NONCE, drawn=True).identifier).state is SessionState.PROCESSING
 
 
 def test_a_server_that_is_emptied(tmp_path):
     """Who emptied it cannot have a nonce taken twice."""
     with redis_server(tmp_path, "--save", "") as server:
         one = replica(server)
-        answered = one.open(NONCE).identifier
+        answered = one.open(NONCE, drawn=True).identifier
         taken = one.begin(answered)
         epoch = one.answers.moment().epoch
         with server.client() as client:
@@ -193,7 +217,7 @@ def test_a_server_that_takes_over_again(tmp_path_factory):
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
     with redis_server(folders[0], "--save", "") as first, redis_server(folders[1], "--save", "") as second:
         one = replica(first)
-        answered = one.open(NONCE).identifier
+        answered = one.open(NONCE, drawn=True).identifier
         with first.client() as here, second.client() as there:
             secret = here.get("{2cvm}:secret")
             one.begin(answered)
@@ -214,7 +238,7 @@ def test_a_server_that_pushes_answers_out(tmp_path):
     arguments = ("--save", "", "--maxmemory", "2mb", "--maxmemory-policy", "volatile-lru")
     with redis_server(tmp_path, *arguments) as server, server.client() as client:
         one = replica(server)
-        answered = one.open(NONCE).identifier
+        answered = one.open(NONCE, drawn=True).identifier
         one.begin(answered)
         for number in range(200):
             client.set(f"other:{number}", "x" * 10_000, ex=1000)
@@ -226,7 +250,7 @@ def test_a_server_that_is_full(tmp_path):
     """Where an answer cannot be noted, none is taken."""
     with redis_server(tmp_path, "--save", "") as server, server.client() as client:
         one = replica(server)
-        waiting = one.open(NONCE)
+        waiting = one.open(NONCE, drawn=True)
         client.config_set("maxmemory", "1")
         assert one.get(waiting.identifier) == waiting
         assert code_of(one.begin, waiting.identifier) == "STATE_UNREACHABLE"
@@ -244,7 +268,7 @@ def test_a_server_that_does_not_answer(redis):
     for seconds in (0, 0, PAUSE_SECONDS / 2, PAUSE_SECONDS, PAUSE_SECONDS):
         clock.seconds = seconds
         with pytest.raises(ServiceError) as refused:
-            one.open(NONCE)
+            one.open(NONCE, drawn=True)
         assert refused.value.code == "STATE_UNREACHABLE"
         said.append(refused.value.detail)
     tried, spared = "state: ConnectionError", "state: was not reached a moment ago"
@@ -257,9 +281,9 @@ def test_a_server_with_a_password(tmp_path):
     with redis_server(tmp_path, "--save", "", *users) as server:
         right = replace(server.place(), user="verifier", password="s3cret")
         assert "s3cret" not in repr(right)
-        assert replica(server, client=connect(right)).open(NONCE).state is SessionState.WAITING
+        assert replica(server, client=connect(right)).open(NONCE, drawn=True).state is SessionState.WAITING
         for wrong in (replace(right, password="other"), replace(right, user="", password="")):
-            assert code_of(replica(server, client=connect(wrong)).open, NONCE) == "STATE_UNREACHABLE"
+            assert code_of(replica(server, client=connect(wrong)).answers.moment) == "STATE_UNREACHABLE"
 
 
 def test_the_services_settings_open_a_server_with_a_password(tmp_path):
@@ -270,7 +294,7 @@ def test_the_services_settings_open_a_server_with_a_password(tmp_path):
     password.chmod(0o600)
     with redis_server(tmp_path, "--save", "", *users) as server:
         state = State.model_construct(redis=server.url, redis_user="verifier", redis_password=password)
-        assert replica(server, client=assembly._redis(state)).open(NONCE).state is SessionState.WAITING
+        assert replica(server, client=assembly._redis(state)).open(NONCE, drawn=True).state is SessionState.WAITING
 
 
 def test_a_server_behind_tls_has_to_show_whom_it_is(redis, tmp_path):
@@ -281,10 +305,12 @@ def test_a_server_behind_tls_has_to_show_whom_it_is(redis, tmp_path):
     tls = ("--tls-port", str(port), "--tls-cert-file", str(chain), "--tls-key-file", str(key))
     with redis_server(tmp_path, "--save", "", *tls, "--tls-auth-clients", "no") as server:
         right = replace(server.place(), url=f"rediss://localhost:{port}/0", authority=chain)
-        assert replica(server, client=connect(right)).open(NONCE).state is SessionState.WAITING
+        assert replica(server, client=connect(right)).open(NONCE, drawn=True).state is SessionState.WAITING
         plain = redis.url.replace("redis://127.0.0.1", "rediss://localhost")
         for wrong in ({"authority": other}, {"authority": None}, {"url": plain}):
-            assert code_of(replica(server, client=connect(replace(right, **wrong))).open, NONCE) == "STATE_UNREACHABLE"
+            assert (
+                code_of(replica(server, client=connect(replace(right, **wrong))).answers.moment) == "STATE_UNREACHABLE"
+            )
 
 
 def test_what_is_told_of_a_token_is_the_token():

@@ -164,19 +164,21 @@ def test_a_token_lives_no_longer_than_what_it_rests_on():
 
 def test_only_what_is_affirmed_names_a_manifest():
     """The subject is all that some audiences look at."""
-    whole = outcome_of(for_release())
+    whole = replace(outcome_of(for_release()), drawn=True)
     assert said(whole)["sub"] == f"2cvm:manifest:{world().manifest.hash.hex()}"
     assert len(said(whole)["sub"]) < 127
     for less in (
         replace(whole, owners_policy=False),
         replace(whole, manifest=None),
-        outcome_of(for_release(), default=Policy.builtin()),
+        replace(outcome_of(for_release(), default=Policy.builtin()), drawn=True),
     ):
         affirming = less.appraisal.verdict is Verdict.AFFIRMING
         named = said(less)["sub"].startswith("2cvm:manifest:")
         assert named == (affirming and less.owners_policy and less.manifest is not None)
         assert token_allowed(less, audience=FEDERATION) == named
         assert token_allowed(less, audience=DEFAULT_AUDIENCE)
+    assert token_allowed(whole, audience=FEDERATION)
+    assert not token_allowed(replace(whole, drawn=False), audience=FEDERATION)
 
 
 def documented() -> tuple[dict[str, Any], dict[str, Any], str]:

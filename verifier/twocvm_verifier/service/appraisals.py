@@ -66,6 +66,7 @@ class Outcome:
         spki_sha256: Of the guest's TLS key (32 bytes), where REPORT_DATA binds it.
         owners_policy: Whether the policy is one that the service's owner holds.
         purpose: How strictly it was judged.
+        drawn: Whether it was to answer a challenge that this service drew.
         case: Everything that was judged, as it was found.
     """
 
@@ -75,6 +76,7 @@ class Outcome:
     spki_sha256: bytes | None
     owners_policy: bool
     purpose: Purpose
+    drawn: bool
     case: Case = field(repr=False)
 
 
@@ -136,6 +138,7 @@ class Appraiser:
             spki_sha256=claims.spki_sha256 if claims is not None and bound else None,
             owners_policy=owners,
             purpose=purpose,
+            drawn=request.drawn,
             case=Case(
                 report=request.evidence.report,
                 vek=vek,

@@ -47,8 +47,8 @@ async def new_session(request: Request) -> Response:
     """Make a challenge, or take the caller's."""
     require_acceptable(request, SESSION_TYPE)
     desk = desk_of(request)
-    nonce = _nonce(request, desk)
-    session = await desk.ask_state(lambda sessions: sessions.open(nonce))
+    nonce, drawn = _nonce(request, desk)
+    session = await desk.ask_state(lambda sessions: sessions.open(nonce, drawn=drawn))
     answer = _answer(desk, session, status=201)
     # Relative, as Veraison's: whatever stands in front of this service, and whatever it is called there.
     answer.headers["Location"] = f"session/{session.identifier}"
@@ -74,7 +74,7 @@ async def submit_evidence(request: Request) -> Response:
     if asked.nonce is not None:
         raise MalformedError(DOCUMENT, "/nonce", "the session has one already")
     session = await desk.ask_state(lambda sessions: sessions.begin(identifier))
-    complete = await _judge(desk, session, replace(asked, nonce=session.nonce))
+    complete = await _judge(desk, session, replace(asked, nonce=session.nonce, drawn=session.drawn))
     return _answer(desk, complete, evidence={"type": media_type, "value": base64.b64encode(body).decode("ascii")})
 
 
@@ -130,14 +130,15 @@ def _answer(desk: Desk, session: ChallengeSession, *, status: int = 200, evidenc
     return json_answer(described, media_type=SESSION_TYPE, status=status)
 
 
-def _nonce(request: Request, desk: Desk) -> bytes:
+def _nonce(request: Request, desk: Desk) -> tuple[bytes, bool]:
+    """Return the challenge that a request asks for, and whether it was drawn here."""
     match request.query_params.multi_items():
         case []:
-            return _drawn(desk, DEFAULT_NONCE_BYTES)
+            return _drawn(desk, DEFAULT_NONCE_BYTES), True
         case [("nonce", text)]:
-            return parse_nonce(text)
+            return parse_nonce(text), False
         case [("nonceSize", text)] if _SIZE.fullmatch(text) and MIN_NONCE_BYTES <= int(text) <= MAX_NONCE_BYTES:
-            return _drawn(desk, int(text))
+            return _drawn(desk, int(text)), True
         case _:
             raise MalformedError(DOCUMENT, "query", "want one nonce, or one nonceSize from 8 to 64")
 

@@ -56,9 +56,12 @@ def token_allowed(outcome: Outcome, *, audience: str) -> bool:
     """Return whether an outcome may be told to an audience.
 
     An audience that looks at nothing but issuer, subject and audience is told only what is affirmed, by a policy of the
-    service's owner, of a known manifest, as strictly as before a release.
+    service's owner, of a known manifest, as strictly as before a release, and now: it answers a challenge that was
+    drawn here. Evidence is nobody's secret, and whoever kept some would else have tokens for a guest that is gone.
     """
-    return audience == DEFAULT_AUDIENCE or (_names_manifest(outcome) and outcome.purpose is Purpose.RELEASE)
+    if audience == DEFAULT_AUDIENCE:
+        return True
+    return _names_manifest(outcome) and outcome.purpose is Purpose.RELEASE and outcome.drawn
 
 
 def ear_claims(

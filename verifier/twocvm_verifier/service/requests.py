@@ -60,6 +60,7 @@ class AppraisalRequest:
         expected_report_data: The 64 bytes that the caller rebuilt, where it did.
         nonce: The challenge that the evidence should answer (8 to 64 bytes), where there is one.
         audience: For whom the token is; empty where the caller did not say.
+        drawn: Whether this service drew the challenge, in a session; never so in a request as it came.
     """
 
     evidence: Presented
@@ -69,6 +70,7 @@ class AppraisalRequest:
     expected_report_data: bytes | None
     nonce: bytes | None
     audience: str
+    drawn: bool = False
 
 
 def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:

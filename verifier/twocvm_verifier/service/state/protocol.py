@@ -28,6 +28,7 @@ class ChallengeSession:
     Attributes:
         identifier: What its path ends with (base64url); only who was told it can know it.
         nonce: The challenge (8 to 64 bytes).
+        drawn: Whether this service drew it, so that nobody knew it before; else it is the caller's own.
         expires_at: When it is over (aware, UTC).
         state: Where it is.
         result: The token, once it is complete; else empty.
@@ -35,6 +36,7 @@ class ChallengeSession:
 
     identifier: str = field(repr=False)
     nonce: bytes = field(repr=False)
+    drawn: bool
     expires_at: datetime
     state: SessionState
     result: str = field(repr=False, default="")

@@ -1,6 +1,6 @@
 """Sessions that nobody keeps: an identifier is the session itself, sealed with AES-SIV.
 
-    name (16) || AES-SIV-512(key, expiry (8) || nonce, associated data: name)
+    name (16) || AES-SIV-512(key, expiry (8) || whose nonce (1) || nonce, associated data: name)
 
 So a challenge costs its maker nothing, and whoever asks for many fills nothing. What is kept begins with an answer, and
 where that is kept (`Answers`) decides what is promised: one process, all replicas, or nobody, and then a nonce is good
@@ -34,8 +34,10 @@ NAME_BYTES: Final = 16
 _EXPIRY_BYTES: Final = 8
 _KEY_BYTES: Final = 64
 _KEY_LABEL: Final = b"2cvm.session.v1"
-# 16 bytes of name, 16 of authentication, 8 of expiry, 8 to 64 of nonce.
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{64,139}", re.ASCII)
+_CALLERS, _DRAWN = b"\x00", b"\x01"
+_HEAD_BYTES: Final = _EXPIRY_BYTES + 1
+# 16 bytes of name, 16 of authentication, 8 of expiry, 1 that says whose nonce it is, 8 to 64 of nonce.
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{66,140}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,12 @@ class Sessions:
         self._random_bytes = random_bytes
         self._cipher = (b"", AESSIV(bytes(_KEY_BYTES)))
 
-    def open(self, nonce: bytes) -> ChallengeSession:
-        """Return a new session for a nonce (8 to 64 bytes).
+    def open(self, nonce: bytes, *, drawn: bool) -> ChallengeSession:
+        """Return a new session.
+
+        Args:
+            nonce: The challenge (8 to 64 bytes).
+            drawn: As `ChallengeSession`.
 
         Raises:
             ServiceError: STATE_UNREACHABLE.
@@ -69,9 +75,11 @@ class Sessions:
         moment = self.answers.moment()
         expires_at = moment.at.replace(microsecond=0) + timedelta(seconds=SESSION_SECONDS)
         name = self._random_bytes(NAME_BYTES)
-        content = int(expires_at.timestamp()).to_bytes(_EXPIRY_BYTES, "big") + nonce
+        content = int(expires_at.timestamp()).to_bytes(_EXPIRY_BYTES, "big") + (_DRAWN if drawn else _CALLERS) + nonce
         identifier = strictjson.base64url(name + self._cipher_of(moment).encrypt(content, [name]))
-        return ChallengeSession(identifier=identifier, nonce=nonce, expires_at=expires_at, state=SessionState.WAITING)
+        return ChallengeSession(
+            identifier=identifier, nonce=nonce, drawn=drawn, expires_at=expires_at, state=SessionState.WAITING
+        )
 
     def get(self, identifier: str) -> ChallengeSession:
         """Return a session.
@@ -133,7 +141,11 @@ class Sessions:
         if expires_at <= moment.at:
             raise _unknown()
         session = ChallengeSession(
-            identifier=identifier, nonce=content[_EXPIRY_BYTES:], expires_at=expires_at, state=SessionState.WAITING
+            identifier=identifier,
+            nonce=content[_HEAD_BYTES:],
+            drawn=content[_EXPIRY_BYTES:_HEAD_BYTES] == _DRAWN,
+            expires_at=expires_at,
+            state=SessionState.WAITING,
         )
         return _Opened(session=session, name=name, epoch=moment.epoch)
 
