@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Final, TypeAlias
 
 from twocvm_verifier.binding import NOT_LOCKED, LogPosition
@@ -21,9 +22,10 @@ from twocvm_verifier.eventlog import EventLog
 from twocvm_verifier.evidence import Evidence
 from twocvm_verifier.logevents import platform_event
 from twocvm_verifier.manifest import Manifest
+from twocvm_verifier.receipt import Receipt, ReceiptBody
 
 from .agreement import Agreement, parse_proposal, proposes, verify_proposal
-from .attestation import Question, first_report, make_identity
+from .attestation import Question, first_report, make_identity, signed_receipt
 from .broker import AttestationBroker
 from .locked import LockedGuest, Workers
 from .platforms.attester import Attester
@@ -63,11 +65,11 @@ class AttestationAgent:
         self._broker: Final = AttestationBroker(attester, log_of=self._log_of)
         self._start_workers: Final = start_workers
         self._clock: Final = clock
-        self.launch: Final = first_report(self._broker)
+        self.launch: Final = self._broker.turn(first_report)
         missing = tuple(feature.name for feature in isolation.missing)
         self._platform: Final = platform_event(platform=attester.name, missing=missing)
         log = EventLog(report_id=self.launch.report_id)
-        self._identity = make_identity(self._broker, manifest=NOT_LOCKED, log=log.append(self._platform))
+        self._identity = self._new_identity(NOT_LOCKED, log.append(self._platform))
         self.connections: Final = Connections(self._identity, limits=limits)
         self._locked: LockedGuest | None = None
         self._unlocked_state = State.UNLOCKED
@@ -160,7 +162,7 @@ class AttestationAgent:
     def _prepare(self, agreement: Agreement) -> LockedGuest:
         report_id, manifest = self.launch.report_id, agreement.manifest
         log = log_of_lock(report_id=report_id, platform=self._platform, manifest=manifest, consents=agreement.consents)
-        identity = make_identity(self._broker, manifest=manifest.hash, log=log.position)
+        identity = self._new_identity(manifest.hash, log.position)
         session = Session(
             manifest=manifest,
             report_id=report_id,
@@ -172,9 +174,15 @@ class AttestationAgent:
             session=session,
             identity=identity,
             workers=self._start_workers(manifest),
-            attester=self._broker,
+            sign=partial(self._sign, identity),
             agreement=agreement.raw,
         )
+
+    def _new_identity(self, manifest: bytes, log: LogPosition) -> ServerIdentity:
+        return self._broker.turn(partial(make_identity, manifest=manifest, log=log))
+
+    def _sign(self, identity: ServerIdentity, body: ReceiptBody) -> Receipt:
+        return self._broker.turn(partial(signed_receipt, identity=identity, body=body))
 
     def _log_of(self, identity: ServerIdentity) -> LogPosition:
         with self._step:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from twocvm_verifier.binding import LogPosition
 from twocvm_verifier.errors import FetchError
@@ -33,6 +33,7 @@ from .platforms.attester import Attester
 from .platforms.device import DeviceError
 from .tls import ServerIdentity
 
+T = TypeVar("T")
 LogOf: TypeAlias = Callable[[ServerIdentity], LogPosition]
 """Where the log stands for connections that show an identity; raises where that is not in use any more."""
 
@@ -45,7 +46,7 @@ class _Caller:
 
 
 class AttestationBroker:
-    """An `Attester` whose reports are made in turn, and that answers many connections with one. From any thread.
+    """Has reports made in turn, and answers many connections with one. From any thread.
 
     Args:
         attester: The platform; nobody else may use it.
@@ -57,7 +58,6 @@ class AttestationBroker:
     """
 
     def __init__(self, attester: Attester, *, log_of: LogOf, most: int = MAX_LEAVES) -> None:
-        self.name = attester.name
         self.broken: DeviceError | None = None
         self._attester: Final = attester
         self._log_of: Final = log_of
@@ -66,28 +66,24 @@ class AttestationBroker:
         self._mutex = threading.Lock()
         self._callers: deque[_Caller] = deque()
 
-    def report(self, report_data: bytes) -> bytes:
-        """Return a report with `report_data`, when its turn has come; as `Attester.report`.
+    def turn(self, ask: Callable[[Attester], T]) -> T:
+        """Return what `ask` makes of the platform, when its turn has come; nobody else is served meanwhile.
+
+        Report, quote and certificates of one piece of evidence are of one turn: the key that signs may change between.
+
+        Args:
+            ask: Called once, on the broker's thread; must not ask the broker.
 
         Raises:
-            ValueError: `report_data` is not 64 bytes.
-            FetchError: The platform made none; PLATFORM_FAILED, or what its device says.
+            FetchError: The platform made no report; PLATFORM_FAILED, or what its device says.
             RuntimeError: After `stop`.
         """
-        return self._turns.submit(self._report, report_data).result()
-
-    def quote(self, report_data: bytes) -> bytes | None:
-        """Return what binds `report_data` beside the report, when its turn has come; as `Attester.quote`.
-
-        Raises:
-            FetchError, RuntimeError, ValueError: As `report`.
-        """
-        return self._turns.submit(self._quote, report_data).result()
+        return self._turns.submit(self._turn, ask).result()
 
     def evidence(self, *, identity: ServerIdentity, question: Question) -> Future[Evidence]:
         """Return what will be the evidence for one connection.
 
-        Its errors are those of `log_of`, and FetchError (as `report`) where the platform made no report. It may be
+        Its errors are those of `log_of`, and FetchError (as `turn`) where the platform made no report. It may be
         cancelled as long as it is not its turn.
 
         Args:
@@ -103,18 +99,6 @@ class AttestationBroker:
             self._callers.append(caller)
         return caller.answer
 
-    def vek(self) -> bytes | None:
-        """Return the certificate of the key that signs; as `Attester.vek`."""
-        return self._attester.vek()
-
-    def chain(self) -> bytes | None:
-        """Return ASK or ASVK, then ARK; as `Attester.chain`."""
-        return self._attester.chain()
-
-    def crl(self) -> bytes | None:
-        """Return the ARK's revocation list; as `Attester.crl`."""
-        return self._attester.crl()
-
     def stop(self) -> None:
         """Make no more reports; whoever waits for one is told that it was cancelled."""
         self._turns.shutdown(wait=False, cancel_futures=True)
@@ -123,13 +107,9 @@ class AttestationBroker:
                 caller.answer.cancel()
             self._callers.clear()
 
-    def _report(self, report_data: bytes) -> bytes:
+    def _turn(self, ask: Callable[[Attester], T]) -> T:
         with self._asking():
-            return self._attester.report(report_data)
-
-    def _quote(self, report_data: bytes) -> bytes | None:
-        with self._asking():
-            return self._attester.quote(report_data)
+            return ask(self._attester)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

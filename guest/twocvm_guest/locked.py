@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from twocvm_verifier.binding import LogPosition
 from twocvm_verifier.errors import ReleaseError
 from twocvm_verifier.manifest import Component, DataItem, Manifest
 from twocvm_verifier.manifest.graph import Flow
 from twocvm_verifier.manifest.statements import Statement
-from twocvm_verifier.receipt import Receipt, SealedOutput
+from twocvm_verifier.receipt import Receipt, ReceiptBody, SealedOutput
 from twocvm_verifier.strictjson import Json
 
-from .attestation import signed_receipt
-from .platforms.attester import Attester
 from .runtime.items import Item
 from .runtime.run import RunResult
 from .session.intake import Offer
@@ -32,6 +30,8 @@ from .session.session import Session
 from .tls import ServerIdentity
 from .upload import Upload
 from .vault import Arrival, Vault
+
+Sign: TypeAlias = Callable[[ReceiptBody], Receipt]
 
 
 class Workers(Protocol):
@@ -61,18 +61,18 @@ class LockedGuest:
         session: Just locked.
         identity: What connections are shown under this manifest.
         workers: For this manifest.
-        attester: The platform, for receipts.
+        sign: Signs receipts, and has the platform report of them. Blocks.
         agreement: The manifest and the consents as they came (canonical JSON).
     """
 
     def __init__(
-        self, *, session: Session, identity: ServerIdentity, workers: Workers, attester: Attester, agreement: bytes
+        self, *, session: Session, identity: ServerIdentity, workers: Workers, sign: Sign, agreement: bytes
     ) -> None:
         self.identity: Final = identity
         self._agreement: Final = agreement
         self._session: Final = session
         self._workers: Final = workers
-        self._attester: Final = attester
+        self._sign: Final = sign
         self._vault: Final = Vault()
         self._receipts: Final[dict[str, Receipt]] = {}
         self._flow: Final = Flow(session.manifest)
@@ -210,7 +210,7 @@ class LockedGuest:
             body = self._session.receipt_body(caller)
         with self._signing:
             if caller not in self._receipts:
-                self._receipts[caller] = signed_receipt(self._attester, identity=self.identity, body=body)
+                self._receipts[caller] = self._sign(body)
             return self._receipts[caller]
 
     def receipt_sent(self, caller: str) -> None:

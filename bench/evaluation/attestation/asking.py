@@ -57,7 +57,11 @@ def a_receipt_each(threads: int) -> Opened:
     """Each thread asks the broker for what a receipt needs: a report of its own."""
     device = SlowPlatform(_scene().platform)
     broker = AttestationBroker(device, log_of=lambda _: AFTER_LOCK)
-    return _crowd([lambda: _report(broker.report)] * threads, lambda: len(device.reports), broker.stop)
+
+    def report(data: bytes) -> bytes:
+        return broker.turn(lambda attester: attester.report(data))
+
+    return _crowd([lambda: _report(report)] * threads, lambda: len(device.reports), broker.stop)
 
 
 def at_the_real_device(threads: int) -> Opened:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import pytest
 from tests.support.attested_guest import AFTER_LOCK, chip
@@ -59,6 +59,11 @@ def question() -> Question:
     """Return what nobody has asked before."""
     number = next(_NUMBERS)
     return Question(nonce=sha256(b"nonce %d" % number), exported=sha256(b"exported %d" % number))
+
+
+def report(broker: AttestationBroker, report_data: bytes) -> bytes:
+    """Have a report made in its turn, as certificates and receipts do."""
+    return broker.turn(lambda attester: attester.report(report_data))
 
 
 def ask(broker: AttestationBroker, count: int, of: int = 0) -> list[tuple[Question, Future[Evidence]]]:
@@ -235,7 +240,7 @@ def test_batch_of_the_gone_makes_no_report(broker: AttestationBroker, platform: 
         platform.wait_until_called()
         assert all(answer.cancel() for _, answer in ask(broker, 3))
     first[0][1].result(10)
-    broker.report(bytes(64))
+    report(broker, bytes(64))
     assert len(platform.reports) == 2
 
 
@@ -257,7 +262,7 @@ def test_certificate_or_receipt_waits_for_those_before_it_alone(
         first = ask(broker, 1)
         platform.wait_until_called()
         before = ask(broker, 2)
-        receipt = threads.submit(broker.report, wanted)
+        receipt = threads.submit(report, broker, wanted)
         while broker._turns._work_queue.qsize() < 3:
             time.sleep(0.001)
         after = ask(broker, 2, of=1)
@@ -277,7 +282,7 @@ def test_turn_that_a_batch_left_unused_serves_nobody(platform: SlowPlatform) -> 
     def log_of(_: ServerIdentity) -> LogPosition:
         if len(platform.reports) == 1:
             # In the turn of the first of three callers: the receipt comes after the other two turns, this one last.
-            receipts.append(threads.submit(broker.report, wanted))
+            receipts.append(threads.submit(report, broker, wanted))
             while broker._turns._work_queue.qsize() < 3:
                 time.sleep(0.001)
             later.extend(ask(broker, 1))
@@ -309,7 +314,7 @@ def test_steady_stream_of_callers_starves_no_receipt(broker: AttestationBroker, 
         parts = [threads.submit(keep_asking) for _ in range(4)]
         for number in range(10):
             before, wanted = len(platform.reports), number.to_bytes(64, "big")
-            broker.report(wanted)
+            report(broker, wanted)
             assert platform.reports.index(wanted) - before <= 6
         stopping.set()
         for part in parts:
@@ -333,11 +338,11 @@ def test_device_that_fails_fails_who_waits_for_a_report(broker: AttestationBroke
     """Certificates and receipts get the same code, and what is our own mistake stays one."""
     platform.failing = OSError(16, "busy")
     with pytest.raises(FetchError) as refusal:
-        broker.report(bytes(64))
+        report(broker, bytes(64))
     assert refusal.value.code == "PLATFORM_FAILED"
     platform.failing = None
     with pytest.raises(ValueError, match="64"):
-        broker.report(bytes(63))
+        report(broker, bytes(63))
 
 
 def test_stopped_broker_tells_everybody(broker: AttestationBroker, platform: SlowPlatform) -> None:
@@ -355,11 +360,30 @@ def test_stopped_broker_tells_everybody(broker: AttestationBroker, platform: Slo
     assert holds(asked, answer.result(10))
 
 
-def test_broker_is_an_attester(broker: AttestationBroker, platform: SlowPlatform) -> None:
-    """Name, certificates and list are the platform's own."""
-    assert (broker.name, broker.vek(), broker.chain(), broker.crl()) == (
-        "simulated",
-        platform.vek(),
-        platform.chain(),
-        platform.crl(),
-    )
+def test_evidence_of_a_certificate_is_of_one_turn() -> None:
+    """Between report, quote and certificates nobody else is served: the key that signs may change with any report."""
+    order: list[str] = []
+
+    class Watched(SlowPlatform):
+        def report(self, report_data: bytes) -> bytes:
+            order.append("report")
+            if len(order) == 1:
+                # They ask while the first is at work, and are served by a turn of their own.
+                later.extend(ask(watched, 1) + ask(watched, 1, of=1))
+            return super().report(report_data)
+
+        def quote(self, report_data: bytes) -> bytes | None:
+            order.append("quote")
+            return super().quote(report_data)
+
+        def vek(self) -> bytes:
+            order.append("vek")
+            return super().vek()
+
+    later: list[tuple[Question, Future[Evidence]]] = []
+    watched = AttestationBroker(Watched(simulated()), log_of=lambda _: AFTER_LOCK)
+    watched.turn(partial(make_identity, manifest=bytes(32), log=AFTER_LOCK))
+    for of, (asked, answer) in enumerate(later):
+        assert holds(asked, answer.result(10), of=of)
+    assert order == ["report", "quote", "vek"] * 3
+    watched.stop()

@@ -30,6 +30,11 @@ from twocvm_verifier.snp.report import parse_report
 DATA = bytes(range(64))
 
 
+def reported(attester: Attester) -> bytes:
+    """Have a report made, in a turn of the guest's broker."""
+    return attester.report(DATA)
+
+
 class Device:
     """A device that does what a test wants.
 
@@ -290,9 +295,9 @@ def test_guest_outlives_a_passing_failure() -> None:
     with Ending(World(), device=opened) as guest:
         devices[0].firmware.troubles.append(Fail(errno.EINVAL, keeps_key=True))
         with pytest.raises(FetchError) as refusal:
-            guest.guest.agent._broker.report(DATA)
+            guest.guest.agent._broker.turn(reported)
         assert refusal.value.code == "DEVICE_REFUSED"
-        assert parse_report(guest.guest.agent._broker.report(DATA)).report_data == DATA
+        assert parse_report(guest.guest.agent._broker.turn(reported)).report_data == DATA
         assert guest.guest.agent.broken is None
     assert guest.error is None
 
@@ -305,7 +310,7 @@ def test_broken_broker_asks_nobody() -> None:
         device.firmware.troubles.append(Fail(errno.ENOTTY))
         for _ in range(3):
             with pytest.raises(FetchError) as refusal:
-                guest.guest.agent._broker.report(DATA)
+                guest.guest.agent._broker.turn(reported)
             assert refusal.value.code == "DEVICE_LOST"
         assert guest.ended()
     assert isinstance(guest.error, DeviceError)
