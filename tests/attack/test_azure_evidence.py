@@ -12,15 +12,19 @@ from tests.support.amd import AT
 from tests.support.azure import FakeAzure, runtime_data
 from tests.support.manifests import MEASUREMENT
 
-from twocvm_guest.attestation import Question, connection_evidence, make_identity
+from twocvm_guest.attestation import Question as Asked
+from twocvm_guest.attestation import connection_evidence, make_identity
 from twocvm_guest.tls import ServerIdentity
 from twocvm_sdk import receipts
 from twocvm_verifier import SnpVerifier, framing
+from twocvm_verifier.appraisal import Question
+from twocvm_verifier.appraisal.delegated import Word, judge_by_word
 from twocvm_verifier.azure.verify import quoted_of
-from twocvm_verifier.binding import LogPosition
+from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import AppraisalError, BindingError, MalformedError
 from twocvm_verifier.evidence import Evidence, encode_json
 from twocvm_verifier.policy.model import RequiredLevels
+from twocvm_verifier.ratls.certificate import parse_certificate
 from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation, judge_certificate, judge_channel
 from twocvm_verifier.result import Level, Verdict
 from twocvm_verifier.snp.rules import Outcome
@@ -69,7 +73,7 @@ class Guest:
 
     def evidence(self, identity: ServerIdentity, nonce: bytes = NONCE) -> Evidence:
         """Return evidence for a connection."""
-        asked = [Question(nonce=nonce, exported=EXPORTED)]
+        asked = [Asked(nonce=nonce, exported=EXPORTED)]
         return connection_evidence(self, identity=identity, log=LOG, questions=asked)[0]
 
 
@@ -194,6 +198,30 @@ def test_strangers_machine_under_the_same_paravisor() -> None:
     assert (accepted.verdict, accepted.secure) == (Verdict.WARNING, False)
     identity = Guest().identity()
     assert code_of(stranger.evidence(identity), first(identity)) == "INSTANCE_CHANGED"
+
+
+def test_word_of_a_verifier_elsewhere() -> None:
+    """Taking somebody's word, one still sees that a paravisor is trusted, which start it is, and what was bound."""
+    guest, proof = Guest(), first(Guest().identity())
+    identity = guest.identity()
+    certificate, other = parse_certificate(identity.certificate_der), guest.evidence(identity)
+    claims = cert_claims(spki_sha256=identity.spki_sha256, manifest=identity.manifest, log=LOG)
+    question = Question(
+        evidence=certificate.evidence,
+        report_data=claims.report_data(),
+        manifest=service.world().manifest,
+        policy=expectation().policy,
+    )
+    word = Word(verifier="v", verdict=Verdict.AFFIRMING, code="VERIFIER_REFUSED", token_sha256=bytes(32), until=AT)
+    judged = judge_by_word(question, word, simulated_ok=False, at=AT)
+    appraisal = judged.appraisal.require()
+    assert (appraisal.platform, appraisal.verdict, appraisal.secure) == ("azure", Verdict.WARNING, False)
+    assert [level.level for level in appraisal.levels if level.proved_by] == [Level.AL1, Level.AL2]
+    assert judged.verified.boot == proof.verified.boot != b""
+    swapped = replace(question, evidence=replace(certificate.evidence, azure=other.azure))
+    with pytest.raises(BindingError) as refusal:
+        judge_by_word(swapped, word, simulated_ok=False, at=AT).appraisal.require()
+    assert refusal.value.code == "REPORT_DATA_MISMATCH"
 
 
 def test_claims_left_out() -> None:

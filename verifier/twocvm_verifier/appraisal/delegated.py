@@ -4,7 +4,7 @@ A verifier's word is taken for what its asker cannot see (whether a chip signed)
 1. REPORT_DATA are the 64 bytes that the asker rebuilt, and HOST_DATA fits its manifest: asked here, of the bytes.
 2. Evidence that says itself that it is simulated needs the word of asker and manifest both, whatever the verifier says.
 3. The verifier says `affirming` or `warning`, as before a release, so that it asked for the levels of the policy. All
-   are proved where it affirms; where it warns it does not say which.
+   are proved where it affirms, but for what nothing proves under a paravisor; where it warns it does not say which.
 
 Of several judgements the weakest is the result, and it is valid as long as each of them.
 """
@@ -86,7 +86,7 @@ def judge_by_word(question: Question, word: Word, *, simulated_ok: bool, at: dat
     appraisal = Appraisal(
         platform=platform_of(simulated=vek.simulated, paravisor=quoted is not None),
         checks=checks,
-        levels=_levels(word),
+        levels=tuple(_level(level, word, paravisor=quoted is not None) for level in Level),
         advisories=(),
         facts=facts_of(report, vek),
         collateral=(CollateralUse(kind="ear", sha256=word.token_sha256, source=word.verifier, not_after=word.until),),
@@ -118,12 +118,12 @@ def weakest(judgements: tuple[Judgement, ...], *, agreement: Check) -> Judgement
     return replace(first, appraisal=whole)
 
 
-def _levels(word: Word) -> tuple[LevelProof, ...]:
+def _level(level: Level, word: Word, *, paravisor: bool) -> LevelProof:
+    if paravisor and level in (Level.AL3, Level.AL4):
+        return LevelProof(level=level, proved_by="", detail="MEASUREMENT is the paravisor's, whoever says more")
     if word.verdict is Verdict.AFFIRMING:
-        by, detail = "a verifier", f"{word.verifier!r} says so"
-    else:
-        by, detail = "", f"{word.verifier!r} does not affirm it"
-    return tuple(LevelProof(level=level, proved_by=by, detail=detail) for level in Level)
+        return LevelProof(level=level, proved_by="a verifier", detail=f"{word.verifier!r} says so")
+    return LevelProof(level=level, proved_by="", detail=f"{word.verifier!r} does not affirm it")
 
 
 def _word_check(word: Word) -> Check:
