@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 TESTS  ?= tests
 SECONDS ?= 60
+MINUTES ?= 10
 
-.PHONY: image image-demo demo test check bench evaluation components docs fuzz lock clean help
+.PHONY: image image-demo demo test check bench evaluation components docs fuzz saturation lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -17,6 +18,7 @@ help:
 	@echo "make image       the guest's image, from locked packages, into build/image"
 	@echo "make image-demo  the demo, with the guest in a machine that is booted here (QEMU)"
 	@echo "make fuzz        every parser, for SECONDS=60"
+	@echo "make saturation  two replicas of the verifier at saturation, with failures, for MINUTES=10"
 
 demo: $(VENV)/.run
 	@$(BIN)/twocvm demo
@@ -64,6 +66,10 @@ docs: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check atheris || true
 	$(BIN)/python -m tools.fuzz --seconds $(SECONDS)
+
+# Needs haproxy and a Redis.
+saturation: $(VENV)/.dev
+	$(BIN)/python -m tools.saturation --minutes $(MINUTES)
 
 # The locks are universal (Python 3.11 to 3.14) and carry every file's hash; `uv` makes them, pip installs them.
 lock: $(VENV)/.dev
