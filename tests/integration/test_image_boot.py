@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import platform
 import shutil
@@ -10,6 +11,7 @@ import socket
 import stat
 import threading
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,15 @@ from twocvm_guest.demo.prepare import prepare
 from twocvm_guest.demo.run import play
 from twocvm_guest.demo.show import Show
 from twocvm_guest.demo.summary import Summary
-from twocvm_guest.image import filelist, packages
+from twocvm_guest.image import filelist, packages, recipe
 from twocvm_guest.image.boot import EMULATOR, Hardware, Machine, hardware
 from twocvm_guest.image.build import Image, Parts, build_images, own_files
 from twocvm_guest.image.command_line import Variant
 from twocvm_guest.image.folder import ImageFolder, write_image
 from twocvm_guest.image.init import kernel
 from twocvm_guest.image.lock import load_lock
+from twocvm_guest.image.sbom import bill_of_materials
+from twocvm_guest.image.tree import IMAGE
 from twocvm_verifier.errors import FetchError
 
 pytestmark = pytest.mark.timeout(600)
@@ -129,6 +133,19 @@ def test_image_is_what_is_listed(images: tuple[Image, ...]) -> None:
     """Both images have exactly the files of the committed list; `twocvm image list` writes a new one."""
     for image in images:
         filelist.require_same(filelist.render(image.entries), filelist.LIST.read_text(encoding="utf-8"))
+
+
+def test_bill_names_everything_that_files_are_from(parts: Parts, images: tuple[Image, ...]) -> None:
+    """Every package of the list of files is a component with its version, and every component has files in it."""
+    for image in images:
+        bill = json.loads(bill_of_materials(image, parts, version=metadata.version("twocvm")))
+        by_url = {each["purl"]: each for each in bill["components"]}
+        assert len(by_url) == len(bill["components"])
+        named = {f"{each['name']} {each['version']}" for each in bill["components"]}
+        kernel = next(each for each in parts.lock.packages if each.name == recipe.KERNEL)
+        origins = {entry.origin for entry in image.entries} - {IMAGE, kernel.origin}
+        assert origins == {each for each in named if not each.startswith("linux-image-")}
+        assert all(each["hashes"] for each in bill["components"])
 
 
 def test_image_has_nothing_but_what_it_needs(images: tuple[Image, ...]) -> None:

@@ -36,11 +36,14 @@ def build(
     output: Form = OutputForm.TEXT,
     quiet: Quiet = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Build the image from locked packages; the same bytes each time."""
+    """Build the image from locked packages, with its bill of materials; the same bytes each time."""
+    from importlib import metadata
+
     from . import packages
     from .build import Parts, build_images, own_files
     from .folder import write_image
     from .lock import load_lock
+    from .sbom import BILL, bill_of_materials
 
     lock = load_lock()
     say = (lambda _: None) if quiet else (lambda text: sys.stderr.write(f"{text}\n"))
@@ -54,6 +57,9 @@ def build(
     say("building ...")
     built = build_images(parts, tuple(variant or Variant))
     written = [write_image(each, out / each.variant.value) for each in built]
+    for image_built, its in zip(built, written, strict=True):
+        bill = bill_of_materials(image_built, parts, version=metadata.version("twocvm"))
+        (its.folder / BILL).write_bytes(bill)
     _show([_facts(each) for each in written], output)
 
 
