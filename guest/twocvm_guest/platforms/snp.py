@@ -20,8 +20,9 @@ from typing import Final
 
 from twocvm_verifier.errors import MalformedError, NotFoundError
 from twocvm_verifier.snp.certtable import parse_cert_table
-from twocvm_verifier.snp.report import Report, parse_report
-from twocvm_verifier.snp.vek import parse_vek
+from twocvm_verifier.snp.names import VekKind
+from twocvm_verifier.snp.report import SIGNED_BY_VCEK, Report, parse_report
+from twocvm_verifier.snp.vek import Vek, parse_vek
 
 from .device import REPORT_DATA_BYTES, DeviceError, SnpDevice
 
@@ -136,8 +137,8 @@ def certificates_of(report: Report, table: bytes) -> Certificates:
         return Certificates(key=_key_of(report), vek=None, chain=None, crl=None)
     parsed, vek = parse_cert_table(table), None
     with suppress(NotFoundError):
-        vek = parsed.vek_of(report)
-        parse_vek(vek)
+        found = parsed.vek_of(report)
+        vek = found if _fits(parse_vek(found).vek, report) else None
     return Certificates(
         key=_key_of(report),
         vek=vek,
@@ -148,6 +149,12 @@ def certificates_of(report: Report, table: bytes) -> Certificates:
 
 def _key_of(report: Report) -> tuple[int, bytes, bytes]:
     return report.signing_key, report.chip_id, report.reported_tcb
+
+
+def _fits(vek: Vek, report: Report) -> bool:
+    # Hosts load tables by hand: after an update of firmware they are of the key before. No certificate is better then.
+    of_chip = vek.hwid == report.chip_id if report.signing_key == SIGNED_BY_VCEK else vek.kind is VekKind.VLEK
+    return of_chip and vek.tcb == report.reported_tcb
 
 
 def _short(value: bytes | None, *, most_bytes: int) -> bytes | None:

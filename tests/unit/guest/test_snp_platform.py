@@ -26,6 +26,7 @@ from twocvm_guest.platforms.snp import SnpPlatform, certificates_of
 from twocvm_verifier.errors import FetchError, TwoCvmError, UnsupportedError
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.report import parse_report
+from twocvm_verifier.snp.vek import parse_vek
 
 DATA = bytes(range(64))
 
@@ -116,6 +117,21 @@ def test_host_without_the_certificate() -> None:
         assert certificates_of(report, host).vek is None
 
 
+def test_certificate_of_another_key() -> None:
+    """A table older than the firmware, or another machine's, is as if it had no VEK: who judges finds the right one."""
+    amd, by_vlek = fake_amd(), struct.pack("<I", 1 << 2)
+    ours, providers = amd.report(), put(amd.report(), 0x48, by_vlek)
+    for report, kind, vek in (
+        (put(ours, 0x186, b"\x7f"), "vcek", amd.vcek()),
+        (put(ours, 0x1A0, b"c" * 64), "vcek", amd.vcek()),
+        (ours, "vcek", amd.vlek()),
+        (put(providers, 0x186, b"\x7f"), "vlek", amd.vlek()),
+        (providers, "vlek", amd.vcek()),
+    ):
+        found = certificates_of(parse_report(report), table({GUIDS[kind]: vek, GUIDS["crl"]: b"a list"}))
+        assert (found.vek, found.crl) == (None, b"a list")
+
+
 @pytest.mark.parametrize("host", [b"x", bytes(23), b"\xff" * 4096, table({GUIDS["vcek"]: b"no certificate"})])
 def test_host_whose_certificates_are_none(device: Device, host: bytes) -> None:
     """A table that is none, or a VEK that is none, is said at the start; the message is the host's operator's."""
@@ -162,10 +178,11 @@ def test_firmware_that_is_updated_under_the_guest(device: Device) -> None:
     platform = SnpPlatform(device)
     before = platform.vek()
     other = chip(1).certificates
-    device.change = lambda report: sign_report(put(report, 0x186, b"\x1a")[:0x2A0], key=other.vcek_key)
+    hwid = parse_vek(other.vcek_der).vek.hwid
+    device.change = lambda report: sign_report(put(report, 0x1A0, hwid)[:0x2A0], key=other.vcek_key)
     device.firmware.table = table({GUIDS["vcek"]: other.vcek_der})
     report = parse_report(platform.report(DATA))
-    assert (report.report_data, report.reported_tcb[6]) == (DATA, 0x1A)
+    assert (report.report_data, report.chip_id) == (DATA, hwid)
     assert platform.vek() == other.vcek_der != before
     platform.report(DATA)
     assert device.with_certificates == [True, False, True, False]
