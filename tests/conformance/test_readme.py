@@ -41,7 +41,8 @@ def test_the_demo_has_the_steps_shown():
     steps = re.findall(r"^ ?\d+  (.+)$", shown, re.M)
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "guest/twocvm_guest/demo").glob("*.py"))
     assert len(steps) == 12
-    assert [step for step in steps if step not in source] == []
+    # The guest's kind, a process or a machine, stands elsewhere than the step that names it.
+    assert [step for step in steps if not all(part in source for part in step.split(", in "))] == []
 
 
 def test_the_coalition_is_explained_as_shown(tmp_path):
