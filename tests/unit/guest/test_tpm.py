@@ -119,6 +119,9 @@ def test_device_is_opened_by_its_path(tmp_path: Path) -> None:
 
 
 GOOD_QUOTE = quoted(tpm_quote(extra_data=b"e"))
+GOOD_PCRS = pcr_values(b"\x03\x00\x00", bytes(32), bytes(32))
+# What looks like the authorisation is of the parameters, by their own size, and so there is none.
+UNAUTHORISED = struct.pack(">HIII", 0x8002, 25, 0, 11) + b"\x00\x04abcd" + AUTHORISATION
 ASK_NV = ("nv_read", (HCL_REPORT_INDEX,), {})
 ASK_PCRS = ("pcrs", (2,), {})
 ASK_QUOTE = ("quote", (ATTESTATION_KEY,), {"extra_data": b"e", "pcrs": 24})
@@ -137,7 +140,9 @@ ASK_QUOTE = ("quote", (ATTESTATION_KEY,), {"extra_data": b"e", "pcrs": 24})
         (ASK_PCRS, [pcr_values(b"\x03\x00\x00", bytes(32), bytes(20))]),
         (ASK_PCRS, [answered(pcr_values(b"\x03\x00\x00", bytes(32), bytes(32))[10:] + b"\x00")]),
         (ASK_PCRS, [pcr_values(b"\x01\x00\x00", bytes(32)), pcr_values(b"\x01\x00\x00", bytes(32))]),
+        (ASK_PCRS, [b"\x80\x03" + GOOD_PCRS[2:]]),
         (ASK_NV, [nv_public(4, index=1)]),
+        (ASK_NV, [nv_public(4), UNAUTHORISED]),
         (ASK_NV, [nv_public(4), answered(b"\x00\x03abc", sessions=True)]),
         (ASK_NV, [nv_public(4), answered(b"\x00\x04abcd")]),
         (ASK_NV, [nv_public(4), answered(b"\x00\x04abcd", sessions=True)[:-1]]),
