@@ -76,6 +76,16 @@ def test_a_body_that_does_not_come_ends_the_connection(hurried):
             assert closed_after(connection)[0] < 5
 
 
+def test_a_request_may_take_longer_than_its_headers(hurried):
+    """The time for a request begins anew with it: a body that is slow, and there in time, is answered."""
+    with connected(hurried) as connection:
+        head = "POST /v1/appraise HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+        connection.sendall(head.encode())
+        time.sleep(0.7)
+        connection.sendall(b"}")
+        assert connection.recv(12) == b"HTTP/1.1 400"
+
+
 def test_a_client_has_a_share_of_connections(hurried):
     """The fifth is told to come back, and there is room again when one ends."""
     held = [connected(hurried) for _ in range(4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import Counter
 
 import pytest
 from tests.support.amd import AT, borrowed_names, fake_amd
@@ -35,6 +36,7 @@ from twocvm_verifier.appraisal import appraise_examination
 from twocvm_verifier.appraisal.bindings import Bindings, with_bindings
 from twocvm_verifier.binding import cert_claims
 from twocvm_verifier.collateral import CrlName, Store
+from twocvm_verifier.collateral.names import vcek_names
 from twocvm_verifier.errors import FetchError, MalformedError, NotFoundError
 from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
 from twocvm_verifier.policy import document_of
@@ -45,9 +47,11 @@ from twocvm_verifier.service.problems import ServiceError, problem
 from twocvm_verifier.service.requests import MAX_REQUEST_BYTES, MEDIA_TYPE, parse_request
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.product import Product
+from twocvm_verifier.snp.report import parse_report
 
 APPRAISE = "/v1/appraise"
 JSON = {"content-type": "application/json"}
+CLIENT = "192.0.2.1"
 
 
 @pytest.fixture(scope="module")
@@ -457,13 +461,13 @@ def test_too_many_who_wait_are_sent_away():
     request = parse_request(json.dumps(asked()).encode(), media_type=MEDIA_TYPE)
 
     async def crowd():
-        first = asyncio.ensure_future(desk.answer(request))
+        first = asyncio.ensure_future(desk.answer(request, client=CLIENT))
         await asyncio.to_thread(entered.wait, 10)
         with pytest.raises(ServiceError) as refused:
-            await desk.answer(request)
+            await desk.answer(request, client=CLIENT)
         go.set()
         await first
-        return refused.value.code, (await desk.answer(request)).token
+        return refused.value.code, (await desk.answer(request, client=CLIENT)).token
 
     code, token = asyncio.run(crowd())
     desk.stop()
@@ -496,11 +500,12 @@ def test_who_makes_us_fetch_holds_up_nobody_else(tmp_path):
     desk = Desk(made, fetching=Line(threads=1, max_waiting=2))
 
     async def crowd():
-        sleepers = [asyncio.ensure_future(desk.answer(without)) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        sleepers = [asyncio.ensure_future(desk.answer(without, client=CLIENT)) for _ in range(2)]
+        while desk._fetching._free:
+            await asyncio.sleep(0.01)
         with pytest.raises(ServiceError):
-            await desk.answer(without)
-        token = (await asyncio.wait_for(desk.answer(whole), 10)).token
+            await desk.answer(without, client=CLIENT)
+        token = (await asyncio.wait_for(desk.answer(whole, client=CLIENT), 10)).token
         woken.set()
         return token, await asyncio.gather(*sleepers, return_exceptions=True)
 
@@ -577,3 +582,39 @@ def test_nothing_more_is_asked_of_what_is_not_authentic():
 def test_measurement_is_the_worlds():
     """The evidence of these tests is of the guest that their manifest names."""
     assert MEASUREMENT.hex() in json.loads(world().raw)["platform"]["measurements"]
+
+
+def test_one_client_has_half_of_what_waits_for_amd(tmp_path):
+    """However many chips one makes up, another's certificate is fetched, and what the store has is judged at once."""
+    woken = threading.Event()
+
+    class Asleep(Shelf):
+        def get(self, name, *, max_bytes, patience_seconds):
+            woken.wait(20)
+            raise FetchError("FETCH_FAILED", "it slept")
+
+    def lacking(chip):
+        evidence = by_parts(vek=None, report=report(chip_id=bytes([chip]) * 64))
+        return parse_request(json.dumps(asked(evidence=evidence)).encode(), media_type=MEDIA_TYPE)
+
+    stored = parse_request(json.dumps(asked(evidence=by_parts(vek=None))).encode(), media_type=MEDIA_TYPE)
+    name = vcek_names(parse_report(stored.evidence.report))[0]
+    Store(tmp_path, roots=MILAN.roots()).put_vcek(name, MILAN.vcek())
+    desk = Desk(parts(sources=(Asleep(None),), store=tmp_path))
+
+    async def crowd():
+        mine = [asyncio.ensure_future(desk.answer(lacking(chip), client=CLIENT)) for chip in range(1, 12)]
+        while desk._fetching._free != 8:
+            await asyncio.sleep(0.01)
+        theirs = asyncio.ensure_future(desk.answer(lacking(99), client="192.0.2.2"))
+        token = (await desk.answer(stored, client=CLIENT)).token
+        while desk._fetching._free != 7:
+            await asyncio.sleep(0.01)
+        woken.set()
+        return token, await asyncio.gather(*mine, theirs, return_exceptions=True)
+
+    token, ended = asyncio.run(crowd())
+    desk.stop()
+    assert token
+    assert Counter(end.code for end in ended) == {"FETCH_FAILED": 9, "FETCH_BUSY": 3}
+    assert all(end.retry_after_seconds > 0 for end in ended if end.code == "FETCH_BUSY")

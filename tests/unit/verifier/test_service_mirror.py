@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -242,6 +242,19 @@ def test_strangers_together_have_half_of_the_turns(tmp_path):
                 waits.append(busy.retry_after_seconds)
     assert 300 - len(waits) == 5
     assert all(0 < wait <= 20 for wait in waits)
+
+
+def test_one_stranger_has_a_share_of_the_turns(tmp_path):
+    """Three at once and one in a minute, although nobody else asks."""
+    clock = SteppedClock()
+    mirror = Mirror(collateral_of(tmp_path, MILAN.roots()), chains={}, clock=clock, fetching=True)
+    admitted = []
+    for second in range(0, 300, 20):
+        clock.seconds = float(second)
+        with suppress(FetchError):
+            mirror.admit("192.0.2.1")
+            admitted.append(second)
+    assert admitted == [0, 20, 40, 60, 120, 180, 240]
 
 
 def test_a_mirror_that_fetches_nothing(tmp_path, kds):

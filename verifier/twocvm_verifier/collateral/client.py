@@ -79,9 +79,8 @@ class Collateral:
             FetchError: A source failed, so that nobody knows.
         """
         names, at = vcek_names(report), require_utc(at)
-        for name in names:
-            if (found := self._stored_vcek(name, at=at)) is not None:
-                return found
+        if (found := self.stored_vek_of(report, at=at)) is not None:
+            return found
         problems: list[CollateralError] = []
         for name in names:
             try:
@@ -89,6 +88,21 @@ class Collateral:
             except CollateralError as problem:
                 problems.append(problem)
         raise _deciding(problems)
+
+    def stored_vek_of(self, report: Report, *, at: datetime) -> Fetched | None:
+        """Return the VCEK that should verify `report`, or None where the store has none; nobody is asked.
+
+        Raises:
+            NotFoundError: It cannot be asked for at all.
+        """
+        at = require_utc(at)
+        found = (self._stored_vcek(name, at=at) for name in vcek_names(report))
+        return next((each for each in found if each is not None), None)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether there is anybody to ask."""
+        return bool(self._sources)
 
     def vcek(self, name: VcekName, *, at: datetime) -> Fetched:
         """Return the VCEK of a name; else as `vek_of`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -152,6 +152,22 @@ class Appraiser:
                 judged_at=at,
             ),
         )
+
+    def with_stored(self, request: AppraisalRequest) -> AppraisalRequest:
+        """Return the request with the certificate that it left out, where the store has it.
+
+        Raises:
+            MalformedError: The report is none.
+            NotFoundError: Its certificate cannot be asked for.
+        """
+        report, at = parse_report(request.evidence.report), self.clock.now().replace(microsecond=0)
+        found = self._collateral.stored_vek_of(report, at=at)
+        return request if found is None else replace(request, evidence=replace(request.evidence, vek=found.der))
+
+    @property
+    def fetches(self) -> bool:
+        """Whether a certificate that nobody here has is asked for elsewhere."""
+        return self._collateral.fetches
 
     def _policy(self, request: AppraisalRequest, *, at: datetime) -> tuple[Policy, bool]:
         """Return the policy to judge by, and whether it is the owner's word."""

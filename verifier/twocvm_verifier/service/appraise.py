@@ -15,6 +15,7 @@ from twocvm_verifier.strictjson import Json
 
 from . import pages
 from .bodies import media_type_of, read_body, require_acceptable
+from .clients import client_in
 from .evidence_forms import DOCUMENT
 from .parts import desk_of
 from .requests import EVIDENCE_TYPES, MAX_REQUEST_BYTES
@@ -33,7 +34,7 @@ async def appraise(request: Request) -> Response:
     require_acceptable(request, JSON)
     media_type = media_type_of(request, (*EVIDENCE_TYPES, JSON))
     desk, body = desk_of(request), await read_body(request, max_bytes=MAX_REQUEST_BYTES)
-    answer = await desk.answer(await desk.read(body, media_type=media_type))
+    answer = await desk.answer(await desk.read(body, media_type=media_type), client=client_in(request.scope))
     appraisal = answer.outcome.appraisal
     told: dict[str, Json] = {"appraisal": appraisal.to_json()}
     if answer.token:

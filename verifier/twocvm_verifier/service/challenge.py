@@ -18,6 +18,7 @@ from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.strictjson import Json
 
 from .bodies import media_type_of, read_body, require_acceptable
+from .clients import client_in
 from .evidence_forms import DOCUMENT
 from .parts import Desk, desk_of
 from .problems import ServiceError
@@ -74,7 +75,9 @@ async def submit_evidence(request: Request) -> Response:
     if asked.nonce is not None:
         raise MalformedError(DOCUMENT, "/nonce", "the session has one already")
     session = await desk.ask_state(lambda sessions: sessions.begin(identifier))
-    complete = await _judge(desk, session, replace(asked, nonce=session.nonce, drawn=session.drawn))
+    complete = await _judge(
+        desk, session, replace(asked, nonce=session.nonce, drawn=session.drawn), client=client_in(request.scope)
+    )
     return _answer(desk, complete, evidence={"type": media_type, "value": base64.b64encode(body).decode("ascii")})
 
 
@@ -100,11 +103,11 @@ async def discovery(request: Request) -> Response:
     return json_answer(described, media_type=DISCOVERY_TYPE)
 
 
-async def _judge(desk: Desk, session: ChallengeSession, asked: AppraisalRequest) -> ChallengeSession:
+async def _judge(desk: Desk, session: ChallengeSession, asked: AppraisalRequest, *, client: str) -> ChallengeSession:
     # Whatever happens below, also that the caller goes away: the nonce was good once.
     ended = replace(session, state=SessionState.FAILED)
     try:
-        answer = await desk.answer(asked)
+        answer = await desk.answer(asked, client=client)
         ended = replace(session, state=SessionState.COMPLETE, result=answer.token)
     finally:
         # Who answered is told the verdict in any case; where it cannot be kept, `GET` has none.

@@ -42,6 +42,11 @@ def client_of(address: str) -> str:
     return str(ip_network((int(parsed), _SUBSCRIBER_BITS), strict=False))
 
 
+def client_in(scope: Scope) -> str:
+    """Return whose a request is, as `client_of` counts."""
+    return client_of(scope["client"][0]) if scope["client"] else UNKNOWN
+
+
 def is_named(address: str, networks: Sequence[Network]) -> bool:
     """Return whether an address is of one of some networks."""
     try:

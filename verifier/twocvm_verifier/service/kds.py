@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from twocvm_verifier.collateral import CrlName
 from twocvm_verifier.snp.names import VekKind
 
-from .clients import UNKNOWN, client_of
+from .clients import client_in
 from .mirror import Held, Mirror, parse_product, parse_vcek_request
 from .problems import ServiceError
 from .route import ServiceRoute
@@ -50,7 +50,7 @@ async def vcek(request: Request) -> Response:
     name = parse_vcek_request(parse_product(request.path_params["product"]), request.path_params["hwid"], query)
     held = await shelf_of(request).run(lambda: mirror.stored(name))
     if held is None:
-        mirror.admit(client_of(request.client.host) if request.client else UNKNOWN)
+        mirror.admit(client_in(request.scope))
         held = await shelf_of(request).fetch(lambda: mirror.fetched(name))
     return _told(request, mirror, held)
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twocvm_verifier.clock import Clock
 
-from .clients import UNKNOWN, client_of
+from .clients import client_in
 from .problems import ServiceError, problem
 
 # More than fit into a day's traffic of strangers; some 10 MB.
@@ -75,7 +75,7 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        client = client_of(scope["client"][0]) if scope["client"] else UNKNOWN
+        client = client_in(scope)
         refused = self._refusal(client)
         if refused is not None:
             await problem(refused)(scope, receive, send)

@@ -9,10 +9,13 @@ from typing import Final, TypeVar, cast
 from fastapi import Request
 
 from twocvm_verifier.clock import Clock
+from twocvm_verifier.collateral.sources import KDS_INTERVAL_SECONDS
+from twocvm_verifier.errors import FetchError
 
 from .appraisals import Appraiser, Outcome
 from .audit.ledger import Ledger, NoLedger, verdict_entry
 from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
+from .limits import Rate
 from .line import Line
 from .observe import seen
 from .problems import ServiceError
@@ -31,6 +34,9 @@ FETCHING_THREADS: Final = 2
 SMALL_BODY_BYTES: Final = 32_768
 READING_THREADS: Final = 2
 MAX_FETCHING: Final = 16
+# One client has half of that line, and half of the turns that KDS gives; what the store has is nobody's share.
+CLIENT_FETCHES_PER_SECOND: Final = 1 / (2 * KDS_INTERVAL_SECONDS)
+CLIENT_FETCHES: Final = MAX_FETCHING // 2
 # A store of state answers in a moment, or it is not there.
 STATE_THREADS: Final = 4
 MAX_STATE_WAITING: Final = 256
@@ -105,6 +111,7 @@ class Desk:
         self._fetching = fetching or Line(threads=FETCHING_THREADS, max_waiting=MAX_FETCHING)
         self._reading = Line(threads=READING_THREADS, max_waiting=MAX_WAITING)
         self._state = Line(threads=STATE_THREADS, max_waiting=MAX_STATE_WAITING)
+        self._fetches = Rate(per_second=CLIENT_FETCHES_PER_SECOND, burst=CLIENT_FETCHES, clock=parts.clock)
 
     async def read(self, body: bytes, *, media_type: str) -> AppraisalRequest:
         """Return what a body asks.
@@ -117,8 +124,12 @@ class Desk:
             return parse_request(body, media_type=media_type)
         return await self._reading.run(lambda: parse_request(body, media_type=media_type))
 
-    async def answer(self, asked: AppraisalRequest) -> Answer:
+    async def answer(self, asked: AppraisalRequest, *, client: str) -> Answer:
         """Judge one request, sign what comes out, and have it recorded; only then is it to be told.
+
+        Args:
+            asked: The request.
+            client: Whose it is, as `clients.client_of` counts.
 
         Raises:
             ServiceError: AUDIENCE_UNKNOWN, SERVICE_BUSY or AUDIT_UNAVAILABLE.
@@ -127,8 +138,8 @@ class Desk:
         audience = asked.audience or DEFAULT_AUDIENCE
         if audience != DEFAULT_AUDIENCE and audience not in self.parts.federations:
             raise ServiceError("AUDIENCE_UNKNOWN", "audience: is not one of the owner's list")
-        line = self._fetching if asked.evidence.vek is None else self._whole
         began, noted = self.parts.clock.monotonic_seconds(), seen()
+        asked, line = await self._line_for(asked, client)
         answer = await line.run(lambda: self._judge(asked, audience))
         noted.appraisal_seconds = self.parts.clock.monotonic_seconds() - began
         await self.parts.ledger.keep(
@@ -152,6 +163,16 @@ class Desk:
         self.parts.shelf.stop()
         for close in self.parts.closing:
             close()
+
+    async def _line_for(self, asked: AppraisalRequest, client: str) -> tuple[AppraisalRequest, Line]:
+        appraiser, given = self.parts.appraiser, asked
+        if given.evidence.vek is None:
+            asked = await self._whole.run(lambda: appraiser.with_stored(given))
+        if asked.evidence.vek is not None or not appraiser.fetches:
+            return asked, self._whole
+        if wait := self._fetches.wait_seconds(client):
+            raise FetchError("FETCH_BUSY", "client: has more fetched than its share", retry_after_seconds=wait)
+        return asked, self._fetching
 
     def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
         parts = self.parts
