@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,33 @@ def test_what_is_wrong_is_found_before(launch: Launch, old: str, new: str) -> No
     words = tuple(word.replace(old, new) for word in command(launch, qemu=str(QEMU)))
     assert words != command(launch, qemu=str(QEMU))
     assert not any(each in said(words) for each in REFUSALS)
+
+
+def measured(launch: Launch, **changes: object) -> bytes:
+    """The MEASUREMENT of a launch, with something changed."""
+    given = replace(launch, **changes)  # type: ignore[arg-type]
+    files = LaunchFiles(ovmf=given.firmware, kernel=given.kernel, initrd=given.initrd, append=given.append, vmm="qemu")
+    return launch_of(files, cpu_signature=CPU_TYPES[given.cpu], guest_features=1).measurement(given.vcpus)
+
+
+def test_what_a_host_changes_is_another_measurement_or_not_the_guests(launch: Launch, tmp_path: Path) -> None:
+    """One bit of what the chip measures is another guest; what a host adds is not measured, and changes nothing."""
+    assert launch.identity is not None
+    base = measured(launch)
+    assert launch.identity.block[:48] == base
+    others = {measured(launch, append=launch.append + " "), measured(launch, append="")}
+    others |= {measured(launch, vcpus=3), measured(launch, cpu="EPYC-Milan")}
+    for name in ("firmware", "kernel", "initrd"):
+        content = bytearray(getattr(launch, name).read_bytes())
+        for place in (0, len(content) // 2):
+            content[place] ^= 1
+            (tmp_path / f"{name}-{place}").write_bytes(content)
+            others.add(measured(launch, **{name: tmp_path / f"{name}-{place}"}))
+            content[place] ^= 1
+    assert len(others - {base}) == 4 + 6
+    assert measured(launch, memory_mib=1024, host_port=1, host_data=bytes(32), identity=None) == base
+    words = (*command(launch, qemu=str(QEMU)), "-fw_cfg", "name=opt/x,string=y", "-drive", "file=/dev/null,format=raw")
+    assert any(each in said(words) for each in REFUSALS)
 
 
 def test_the_firmware_has_room_for_the_kernels_hashes(tmp_path: Path) -> None:
