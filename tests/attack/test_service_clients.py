@@ -76,6 +76,14 @@ def test_a_body_that_does_not_come_ends_the_connection(hurried):
             assert closed_after(connection)[0] < 5
 
 
+def test_a_body_behind_its_answer_holds_no_connection():
+    """Who was answered without being read is gone a moment later, long before the next request would have to begin."""
+    with serving() as service, connected(service) as connection:
+        connection.sendall(f"POST {NEW} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        took, said = closed_after(connection)
+    assert (took < 5, said[:12]) == (True, b"HTTP/1.1 201")
+
+
 def test_a_request_may_take_longer_than_its_headers(hurried):
     """The time for a request begins anew with it: a body that is slow, and there in time, is answered."""
     with connected(hurried) as connection:

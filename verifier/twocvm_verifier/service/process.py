@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 BACKLOG: Final = 2048
+# Who is still sending reads the answer before the connection ends; behind a proxy each holds one of its few places.
+LINGER_SECONDS: Final = 1.0
 CLIENT_CERTIFICATE: Final = "client_certificate"
 
 
@@ -197,8 +199,9 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, whatever is still to come of this one."""
-        self._wait(self.doorkeeper.limits.header_seconds)
+        """Wait for the next request; for what is still to come of this one, which nobody reads, only a moment."""
+        seconds, unread = self.doorkeeper.limits.header_seconds, self.conn.their_state is h11.SEND_BODY
+        self._wait(min(seconds, LINGER_SECONDS) if unread else seconds)
         super().on_response_complete()
 
     def _wait(self, seconds: float) -> None:
