@@ -73,6 +73,8 @@ class Replica:
         wait_until(self._answers, seconds=_START_SECONDS)
 
     def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8")[-2000:]
         try:
             return self.get("/livez")["status"] == "ok"
         except OSError:
