@@ -11,6 +11,7 @@ from .model import Comparison
 from .runs import Measured, Run, Runs
 
 NOT_MEASURED: Final = "not measured"
+_MANY: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def ratio_cell(judged: Verdict) -> Cell:
         return Cell(text="no ratio", note="; ".join(judged.reasons))
     mean = f"mean {figure.mean:.3f} ± {figure.deviation:.3f}"
     return Cell(
-        text=f"{figure.median:.2f}",
+        text=f"{figure.median:.2f}" if figure.median < _MANY else f"{figure.median:,.0f}",
         note=f"{mean}, min {figure.least:.3f}: {judged.of} over {judged.over}",
         holds=judged.holds,
     )

@@ -83,8 +83,9 @@ def _inside(configuration: Configuration) -> Configuration:
 
 def column_summary(measured: Measured, column: Column, index: int) -> Summary:
     """Summarise the seconds of one step, over the samples that were not disturbed, or over all if there are no such."""
-    calm = [each[index].seconds for each in column.samples if _had_its_core(each[index], busy=measured.busy)]
-    return summary(calm or [each[index].seconds for each in column.samples])
+    repeats = column.configuration.repeats
+    calm = [each[index].seconds / repeats for each in column.samples if _had_its_core(each[index], busy=measured.busy)]
+    return summary(calm or [each[index].seconds / repeats for each in column.samples])
 
 
 def differing(measured: Measured, index: int) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ def _unsound(column: Column, step: Step, index: int) -> Iterator[str]:
         yield "a clock went back"
     elif any(map(_clocks_differ, timings)):
         yield "the monotonic and the wall clock disagree"
-    elif min(each.seconds for each in timings) / step.units < step.least_seconds:
+    elif min(each.seconds for each in timings) / column.configuration.repeats / step.units < step.least_seconds:
         yield f"the loop was removed: one of its {step.unit} took less than {step.least_seconds * 1e9:g} ns"
 
 

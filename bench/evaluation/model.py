@@ -42,12 +42,14 @@ class Configuration:
         title: For a table's head.
         flags: What the compiler was told, or whatever else tells it from the others.
         exact: Its digest must be that of the others. Where not, only its value must be near theirs.
+        repeats: How many times the units of a step one sample of it does; more where one of them takes microseconds.
     """
 
     name: str
     title: str
     flags: str = ""
     exact: bool = True
+    repeats: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

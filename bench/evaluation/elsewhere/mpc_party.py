@@ -1,0 +1,64 @@
+"""One of three parties that multiply by MPyC: Shamir's shares of 32-bit integers, honest but curious, one of three.
+
+    python -m bench.evaluation.elsewhere.mpc_party -M3 -I INDEX -P HOST:PORT -P HOST:PORT -P HOST:PORT
+
+MPyC reads the command line. Each party has its request on standard input: `size`, `seed` and `repeats`. The matrix is
+party 0's and the vector party 1's; sharing them is not timed. Party 0 is asked for samples; the others follow it. A
+product is one of `np_matmul`, and it ends when its result was opened to all.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from mpyc.runtime import mpc
+
+from .product import numbers, product, require_near, told
+from .serving import Told, Work, serve
+
+INTEGER = mpc.SecInt(32)
+
+
+def make(request: dict[str, Any]) -> tuple[Work[Any], Told[Any]]:
+    """Share the numbers, and return what multiplies them and what checks the last result."""
+    mpc.run(mpc.start())
+    size = request["size"]
+    matrix, vector = numbers(size, request["seed"])
+    mine = {0: (matrix, [0] * size), 1: ([[0] * size] * size, vector)}
+    a, x = mine.get(mpc.pid, ([[0] * size] * size, [0] * size))
+    shared_a = mpc.input(INTEGER.array(np.array(a)), senders=0)
+    shared_x = mpc.input(INTEGER.array(np.array(x)), senders=1)
+
+    async def products() -> Any:
+        for _ in range(request["repeats"]):
+            result = await mpc.output(mpc.np_matmul(shared_a, shared_x))
+        return result
+
+    def work() -> Any:
+        mpc.run(mpc.transfer(True, senders=0))
+        return mpc.run(products())
+
+    def checked(result: Any) -> tuple[str, float]:
+        found = [float(each) for each in result]
+        require_near(found, product(matrix, vector), 0.0)
+        return told(found)
+
+    return work, checked
+
+
+def follow() -> None:
+    """Multiply for as long as party 0 does."""
+    request = json.loads(sys.stdin.readline())
+    work, _ = make(request)
+    try:
+        while True:
+            work()
+    except (EOFError, ConnectionError, RuntimeError, SystemExit):
+        return
+
+
+if __name__ == "__main__":
+    serve(make) if mpc.pid == 0 else follow()

@@ -1,0 +1,74 @@
+"""What the report says of what the layers replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from bench.evaluation.chapter import Cell, Chapter, Table, duration, ratio_table, seconds_table, told, told_cell
+from bench.evaluation.judge import column_summary
+from bench.evaluation.runs import Measured, Run, Runs
+
+NAME: Final = "replaces/product-128"
+_LAYERED: Final = ("gcc", "clang", "gcc-v3", "clang-v3", "wasm", "runtime")
+
+
+def over_native(title: str) -> str:
+    """Return the name of a comparison."""
+    return f"{title}, over the best strict native"
+
+
+def over_runtime(title: str) -> str:
+    """Return the name of a comparison."""
+    return f"{title}, over the whole runtime"
+
+
+def chapter(runs: Runs) -> Chapter:
+    """Return the class's part of the report."""
+    first = runs.each[0]
+    return Chapter(
+        title="What the layers replace",
+        paragraphs=(
+            "The same product of a 128 x 128 matrix and a vector natively, in both layers, by homomorphic encryption "
+            "and by three parties. All are of whole numbers to 15, so that every exact way gives the same bits; CKKS "
+            "gives them to a millionth of the largest. Each result is decrypted or opened, and compared. Making keys, "
+            "encrypting, decrypting and sharing the inputs are not timed; opening a result of several parties is.",
+        ),
+        parts=(
+            _ways(first),
+            ratio_table(runs, "replaces", "All ratios"),
+            *(seconds_table(run, "replaces", f"Times of one product ({run.label})") for run in runs.each),
+        ),
+        conclusions=(
+            "Homomorphic encryption takes some ten thousand to a million times as long, as the paper has it. Which of "
+            "these depends on the algorithm: whether the matrix is encrypted too, and how it is laid out, is a factor "
+            "of twenty. So no figure of it says anything without its algorithm.",
+            "Several parties take some hundred to a thousand times as long on one machine, and with distances between "
+            "them it is the rounds that count.",
+            "They protect from other things. Homomorphic encryption trusts no hardware, and parties trust that not too "
+            "many of them conspire; the layers here trust a processor and its firmware. A ratio compares none of that.",
+        ),
+    )
+
+
+def _ways(run: Run) -> Table:
+    measured = run.workload(NAME)
+    return Table(
+        caption="One product by each way, with its algorithm",
+        head=("way", "a product", "over the best strict native", "over the whole runtime"),
+        rows=tuple(_rows(run, measured)) if measured else (),
+    )
+
+
+def _rows(run: Run, measured: Measured) -> Iterator[tuple[Cell, ...]]:
+    for column in measured.columns:
+        configuration = column.configuration
+        if configuration.name in _LAYERED:
+            continue
+        head = Cell(text=configuration.title, note=configuration.flags)
+        if not column.samples:
+            yield (head, Cell(text="not measured", note=column.empty), Cell(text=""), Cell(text=""))
+            continue
+        names = (over_native(configuration.title), over_runtime(configuration.title))
+        cells = (told_cell(told(run, NAME, name, "product")) for name in names)
+        yield (head, Cell(text=duration(column_summary(measured, column, 0).median)), *cells)
