@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from twocvm_verifier.strictjson import Json
 
@@ -90,8 +90,7 @@ def _own(image: Image, version: str) -> dict[str, Json]:
 
 def _of_debian(package: Package, raw: bytes) -> dict[str, Json]:
     # The kernel is in the lock by what it is for; its package has its version in the name.
-    name = PurePosixPath(package.path).name.partition("_")[0]
-    name = name.replace("%2b", "+")
+    name = unquote(PurePosixPath(package.path).name.partition("_")[0])
     kernel = package.name == recipe.KERNEL
     licences = (_KERNEL_LICENCE,) if kernel else tuple(_debian_licences(package.name, raw))
     url = f"pkg:deb/debian/{quote(name)}@{quote(package.version)}?arch=amd64&distro=debian-12"

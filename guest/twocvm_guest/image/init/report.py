@@ -66,7 +66,7 @@ def to_console(event: str, **facts: object) -> None:
 
 
 def to_host(event: str, **facts: object) -> None:
-    """Write the event's code to the serial line, where there is one; nobody waits for a host that takes nothing."""
+    """Write the event's code to the serial line, where there is one; a host that takes nothing only delays the end."""
     if (code := code_of(event, facts)) is None:
         return
     with suppress(OSError):
