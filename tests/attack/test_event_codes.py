@@ -24,6 +24,7 @@ from twocvm_guest.image.command_line import CommandLineError
 from twocvm_guest.image.init import report
 from twocvm_guest.image.init.report import Code, code_of
 from twocvm_guest.image.init.unmeasured import InputError
+from twocvm_verifier.codes import CODES, platforms
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec" / "events.md"
 PACKAGES = tuple(Path(__file__).parents[2] / name for name in ("certs", "verifier", "sdk", "guest"))
@@ -158,6 +159,14 @@ def test_errors_have_their_codes() -> None:
     assert code_of("refused", {"error": CommandLineError("x")}) is Code.COMMAND_LINE
     assert code_of("refused", {"error": "x"}) is Code.MACHINE
     assert code_of("ended", {}) is Code.ENDED_FAILED
+
+
+def test_refusals_of_a_machine_have_their_own_codes() -> None:
+    """Whatever a device or the isolation refuses ends the agent with a status that is told from an error of its own."""
+    refusals = [*platforms.CODES, "NO_PLATFORM", "ISOLATION_INCOMPLETE"]
+    for name in refusals:
+        assert code_of("ended", {"status": CODES[name].exit_status}) not in {None, Code.ENDED, Code.ENDED_FAILED}
+    assert code_of("ended", {"status": 1}) is Code.ENDED_FAILED
 
 
 def test_line_that_is_not_there_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
