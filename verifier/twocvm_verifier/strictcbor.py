@@ -25,6 +25,8 @@ TaggedCbor: TypeAlias = "int | bool | bytes | str | list[TaggedCbor] | dict[int 
 
 MAX_DEPTH: Final = 4
 MAX_TAGGED_DEPTH: Final = 16
+# A value may be one byte, and the walk takes about a microsecond for each.
+MAX_TAGGED_VALUES: Final = 131_072
 # RFC 8949, 3.1: the major types that are read, and how many bytes of argument follow each additional information.
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _FALSE, _TRUE = 20, 21
@@ -78,7 +80,8 @@ def parse_tagged(raw: bytes, *, document: str, max_bytes: int) -> TaggedCbor:
         max_bytes: As `parse`.
 
     Raises:
-        MalformedError: Anything else; floats, null, and what is nested deeper than `MAX_TAGGED_DEPTH` levels.
+        MalformedError: Anything else; floats, null, what is nested deeper than `MAX_TAGGED_DEPTH` levels, and more
+            values than `MAX_TAGGED_VALUES`.
     """
     if len(raw) > max_bytes:
         raise MalformedError(document, "length", f"got {len(raw)} bytes, want at most {max_bytes}")
@@ -161,7 +164,14 @@ class _TaggedReader(_Reader):
 
     majors = frozenset(range(8))
 
+    def __init__(self, raw: bytes, document: str) -> None:
+        super().__init__(raw, document)
+        self._left = MAX_TAGGED_VALUES
+
     def tagged(self, depth: int) -> TaggedCbor:
+        if not self._left:
+            raise self._malformed(f"more than {MAX_TAGGED_VALUES} values")
+        self._left -= 1
         major, argument = self._shortest_head()
         if major in (_UNSIGNED, _NEGATIVE):
             return argument if major == _UNSIGNED else -1 - argument

@@ -25,6 +25,7 @@ Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json]"
 MAX_DEPTH: Final = 16
 # RFC 8785, 3.2.2.3 and RFC 7493, 2.2: integers that every reader keeps exactly.
 MAX_INTEGER: Final = 2**53 - 1
+_SEPARATORS: Final = (b",", b"[", b"{")
 # A string, as far as it goes, or a bracket outside strings.
 _BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 # What it escapes is what RFC 8785, 3.2.2.2 escapes; `_plain` sees to all else. It is compiled, and JSON is most of
@@ -73,6 +74,18 @@ def parse(raw: bytes, *, document: str, max_bytes: int) -> Json:
     _refuse_values(value, document)
     result: Json = value
     return result
+
+
+def require_few_values(raw: bytes, *, document: str, max_values: int) -> None:
+    """Refuse bytes that would be more values than somebody wants to have taken apart, before any is.
+
+    What separates values is counted, in strings too, so that text with many commas or brackets may be refused as well.
+
+    Raises:
+        MalformedError: They might be more than `max_values`.
+    """
+    if sum(map(raw.count, _SEPARATORS)) > max_values:
+        raise MalformedError(document, "", f"more than {max_values} values")
 
 
 def parse_canonical(raw: bytes, *, document: str, max_bytes: int) -> Json:

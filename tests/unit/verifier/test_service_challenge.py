@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -335,6 +336,23 @@ def test_ids_that_are_none(client):
     for forged in ("A" * 66, "A" * 69, sealed[:-2] + "AA", "A" + sealed[1:], sealed[:66]):
         nobody = client.get(f"/challenge-response/v1/session/{forged}")
         assert (nobody.status_code, code_of(nobody)) == (404, "SESSION_UNKNOWN"), forged
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (REQUEST, b'{"evidence": [' + b"[]," * 400_000 + b"[]]}"),
+        (wrappers.JSON, b"[" + b"1," * 900_000 + b"1]"),
+        (wrappers.CBOR, b"\x9a" + (2_000_000).to_bytes(4, "big") + b"\x80" * 2_000_000),
+    ],
+)
+def test_many_small_values_cost_little(client, media_type, body):
+    """What would keep a thread for seconds is refused before it is taken apart, or soon after."""
+    url, _ = opened(client)
+    before = time.process_time()
+    answer = submit(client, url, body, media_type)
+    assert (answer.status_code, code_of(answer)) == (400, "MALFORMED_APPRAISAL_REQUEST")
+    assert time.process_time() - before < 1.0
 
 
 def test_media_types_that_are_not_published(client):

@@ -84,3 +84,13 @@ def test_a_length_that_lies_takes_no_memory(head: bytes) -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 100_000
+
+
+def test_more_values_than_anybody_means_are_not_walked() -> None:
+    """A value may be one byte: what is many is refused when the walk gets there, and no more of it is read."""
+    many = 2_000_000
+    raw = b"\x9a" + many.to_bytes(4, "big") + b"\x80" * many
+    with pytest.raises(MalformedError, match="more than 131072 values"):
+        strictcbor.parse_tagged(raw, document="corim", max_bytes=1 << 21)
+    few = b"\x9a" + (131_071).to_bytes(4, "big") + b"\x80" * 131_071
+    assert strictcbor.parse_tagged(few, document="corim", max_bytes=1 << 21) == [[]] * 131_071

@@ -21,6 +21,7 @@ from twocvm_verifier.strictjson import (
     parse,
     parse_base64url,
     parse_canonical,
+    require_few_values,
     text_problem,
 )
 
@@ -203,3 +204,11 @@ def test_pointer_of_a_bad_value() -> None:
     with pytest.raises(MalformedError) as refusal:
         parse(b'{"a/b":{"c~d":[1,null]}}', document="manifest", max_bytes=100)
     assert refusal.value.field == "/a~1b/c~0d/1"
+
+
+def test_more_values_than_are_wanted() -> None:
+    """They are counted before anything is taken apart: one more than there may be is refused."""
+    raw = b"[" + b",".join([b"{}"] * 50) + b"]"
+    require_few_values(raw, document="manifest", max_values=100)
+    with pytest.raises(MalformedError, match="more than 99 values"):
+        require_few_values(raw, document="manifest", max_values=99)

@@ -18,7 +18,7 @@ from twocvm_verifier.manifest.parse import parse_manifest
 from twocvm_verifier.policy import Policy, policy_of_document
 
 from .evidence_forms import BARE, DOCUMENT, Presented, parse_evidence, parse_presented
-from .wrappers import WRAPPERS, parse_wrapped
+from .wrappers import MAX_VALUES, WRAPPERS, parse_wrapped
 
 MEDIA_TYPE: Final = "application/vnd.2cvm.appraise+json"
 # A manifest and a policy of their greatest sizes, and the rest.
@@ -98,6 +98,7 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
             nonce=None,
             audience="",
         )
+    strictjson.require_few_values(body, document=DOCUMENT, max_values=MAX_VALUES)
     value = strictjson.parse(body, document=DOCUMENT, max_bytes=MAX_REQUEST_BYTES)
     members = Fields(value, document=DOCUMENT, pointer="", required=frozenset({"evidence"}), optional=_OPTIONAL)
     return AppraisalRequest(

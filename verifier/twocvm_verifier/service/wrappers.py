@@ -23,6 +23,8 @@ JSON: Final = "application/vnd.veraison.cmw+json"
 CBOR: Final = "application/vnd.veraison.cmw+cbor"
 _EVIDENCE: Final = 1 << 2
 _MEMBERS: Final = (2, 3)
+# More than a manifest and a policy of their greatest sizes have; ten times as many would take a second.
+MAX_VALUES: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _json(raw: bytes, max_bytes: int) -> object:
+    strictjson.require_few_values(raw, document=DOCUMENT, max_values=MAX_VALUES)
     return strictjson.parse(raw, document=DOCUMENT, max_bytes=max_bytes)
 
 
