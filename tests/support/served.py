@@ -52,11 +52,13 @@ class Served:
     Attributes:
         url: Where it listens, and who it says it is.
         port: Of 127.0.0.1.
+        pid: Of its process.
         shift: The file that its clock is ahead by.
     """
 
     url: str
     port: int
+    pid: int
     shift: Path
 
     def later(self, seconds: float) -> None:
@@ -123,7 +125,7 @@ def served(folder: Path, *, policy: Policy, limits: dict[str, Any] | None = None
         line = process.stdout.readline()
         assert line.startswith("port "), process.communicate(timeout=10)
         port = int(line.split()[1])
-        yield Served(url=f"http://127.0.0.1:{port}", port=port, shift=shift)
+        yield Served(url=f"http://127.0.0.1:{port}", port=port, pid=process.pid, shift=shift)
     finally:
         process.terminate()
         _, err = process.communicate(timeout=30)
