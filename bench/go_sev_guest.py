@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.amd import AT, fake_amd
+from tests.support.amd import AT, FakeAmd, fake_amd
 
 from twocvm_verifier import Policy, SnpVerifier, Unchecked, appraise
 from twocvm_verifier.errors import TwoCvmError
@@ -32,27 +32,45 @@ NANOSECONDS, MICROSECONDS = 1e-9, 1e6
 
 
 def run() -> Iterator[Ratio]:
-    if shutil.which("go") is None:
-        print("skip go-sev-guest: no Go on this machine")
-        return
     with tempfile.TemporaryDirectory() as name:
-        program = Path(name) / "program"
-        build = ["go", "build", "-o", program, "."]
-        built = subprocess.run(build, cwd=SOURCE, capture_output=True, text=True, check=False)
-        if built.returncode:
-            print(f"skip go-sev-guest: it cannot be built here: {built.stderr.strip().splitlines()[-1]}")
+        try:
+            program = built(Path(name))
+        except FileNotFoundError as missing:
+            print(f"skip go-sev-guest: {missing}")
             return
         yield from _measure(program, Path(name))
 
 
-def _measure(program: Path, folder: Path) -> Iterator[Ratio]:
-    amd = fake_amd(Product.GENOA)
+def built(folder: Path) -> Path:
+    """Build the program that verifies by go-sev-guest.
+
+    Raises:
+        FileNotFoundError: There is no Go, or no modules.
+    """
+    if shutil.which("go") is None:
+        raise FileNotFoundError("no Go on this machine")
+    program = folder / "program"
+    build = ["go", "build", "-o", program, "."]
+    ended = subprocess.run(build, cwd=SOURCE, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise FileNotFoundError(f"it cannot be built here: {ended.stderr.strip().splitlines()[-1]}")
+    return program
+
+
+def written(amd: FakeAmd, folder: Path) -> tuple[bytes, list[bytes]]:
+    """Return a chip's certificate and reports of it, which the program finds in the folder."""
     vek = amd.vcek()
     reports = [amd.report(report_data=number.to_bytes(64, "big")) for number in range(REPORTS)]
     for name, raw in {"ark.der": amd.ark(), "ask.der": amd.ask(), "vek.der": vek}.items():
         (folder / name).write_bytes(raw)
     for number, report in enumerate(reports):
         (folder / f"{number:02}.report").write_bytes(report)
+    return vek, reports
+
+
+def _measure(program: Path, folder: Path) -> Iterator[Ratio]:
+    amd = fake_amd(Product.GENOA)
+    vek, reports = written(amd, folder)
     verifier, policy = SnpVerifier(roots=amd.roots(), crls=Unchecked("nor does theirs")), Policy.builtin()
 
     def verify(report: bytes) -> VerifiedReport:

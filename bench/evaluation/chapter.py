@@ -115,10 +115,19 @@ def ratio_cell(judged: Verdict) -> Cell:
         return Cell(text="no ratio", note="; ".join(judged.reasons))
     mean = f"mean {figure.mean:.3f} ± {figure.deviation:.3f}"
     return Cell(
-        text=f"{figure.median:.2f}" if figure.median < _MANY else f"{figure.median:,.0f}",
+        text=times(figure.median),
         note=f"{mean}, min {figure.least:.3f}: {judged.of} over {judged.over}",
         holds=judged.holds,
     )
+
+
+def times(ratio: float) -> str:
+    """Return a ratio as people read it.
+
+    >>> times(1.234), times(41234.5)
+    ('1.23', '41,234')
+    """
+    return f"{ratio:.2f}" if ratio < _MANY else f"{ratio:,.0f}"
 
 
 def _ratio_rows(runs: Runs, class_name: str) -> Iterator[tuple[Cell, ...]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .model import Plan, Workload
     from .runs import Runs
 
-NAMES: Final = ("arithmetic", "memory", "inference", "attestation", "replaces")
+NAMES: Final = ("arithmetic", "memory", "inference", "attestation", "replaces", "peers")
 
 
 class EvaluationClass(Protocol):

@@ -1,9 +1,10 @@
 """One run of a kernel in a process of its own, natively or in the bare engine: starts, prepares, works, writes, ends.
 
-    python -I -S once.py native|engine|same|composed FILE FOLDER PACKAGES...
+    python -I -S once.py native|engine|compiles|same|composed FILE FOLDER PACKAGES...
 
 FOLDER has in/request/data, and out/result to write into; PACKAGES are where modules are.
-`engine` is wasmtime as it comes, `same` and `composed` are wasmtime set up as in a worker of the runtime.
+`engine` is wasmtime as it comes, and `compiles` too, of a component that is not compiled yet; `same` and `composed` are
+wasmtime set up as in a worker of the runtime.
 Nothing is imported here that the one or the other does not need.
 """
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wasmtime import Engine
+    from wasmtime.component import Component
 
 
 def native(path: str, folder: str) -> None:
@@ -41,6 +43,15 @@ def engine(path: str, folder: str) -> None:
     _run(Engine(), path, folder)
 
 
+def compiles(path: str, folder: str) -> None:
+    """Compile a component in wasmtime as it comes, and run it: what who keeps nothing does every time."""
+    from wasmtime import Engine
+    from wasmtime.component import Component
+
+    made = Engine()
+    _run_component(made, Component.from_file(made, path), folder)
+
+
 def same(path: str, folder: str) -> None:
     """Run a component in wasmtime as a worker has it."""
     from twocvm_guest.runtime.engine import make_engine
@@ -56,9 +67,15 @@ def composed(path: str, folder: str) -> None:
 
 
 def _run(made: Engine, path: str, folder: str) -> None:
-    """Call the entry of a compiled component on plain folders: no walls, no limits, no copies."""
+    from wasmtime.component import Component
+
+    _run_component(made, Component.deserialize_file(made, path), folder)
+
+
+def _run_component(made: Engine, component: Component, folder: str) -> None:
+    """Call the entry of a component on plain folders: no walls, no limits, no copies."""
     import wasmtime
-    from wasmtime.component import Component, Linker
+    from wasmtime.component import Linker
 
     store = wasmtime.Store(made)
     wasi = wasmtime.WasiConfig()
@@ -67,7 +84,7 @@ def _run(made: Engine, path: str, folder: str) -> None:
     store.set_wasi(wasi)
     linker = Linker(made)
     linker.add_wasip2()
-    instance = linker.instantiate(store, Component.deserialize_file(made, path))
+    instance = linker.instantiate(store, component)
     inside = instance.get_export_index(store, "wasi:cli/run@0.2.0")
     index = instance.get_export_index(store, "run", inside)
     run = instance.get_func(store, index) if index else None
@@ -77,4 +94,5 @@ def _run(made: Engine, path: str, folder: str) -> None:
 
 if __name__ == "__main__":
     sys.path += sys.argv[4:]
-    {"native": native, "engine": engine, "same": same, "composed": composed}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    kinds = {"native": native, "engine": engine, "compiles": compiles, "same": same, "composed": composed}
+    kinds[sys.argv[1]](sys.argv[2], sys.argv[3])

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .chapter import told
+from .attestation.told import TOGETHER
+from .chapter import times, told
 from .machine import one_line
+from .peers.report import OVER_THEIRS, WARM_START
+from .replaces.report import over_native
 from .runs import Run, Runs
 from .standard import OVER_BEST, OVER_FAST
-from .whole import OVER_BARE, SETTINGS
+from .whole import OVER_BARE, OVER_NATIVE, SETTINGS
 
 BEGIN: Final = "<!-- evaluation: made by `python -m bench.evaluation table --readme` -->"
 END: Final = "<!-- evaluation: end -->"
@@ -73,6 +76,32 @@ ROWS: Final = (
         title="A worker's settings of the engine over its own: matrix times vector (canonical NaNs); sort",
         ratios=(("arithmetic/product-512-fused-whole", SETTINGS, "run"), ("arithmetic/sort-whole", SETTINGS, "run")),
     ),
+    Row(
+        title="Digits by a small network: the calls; whole processes",
+        ratios=(_over_best("inference/mnist", "classify"), _over_best("inference/mnist-process", "process")),
+        paper="; 1.12",
+    ),
+    Row(
+        title="Ten ask for evidence at once, the last one's time: through the broker over one call each",
+        ratios=(("attestation/at-once-10", TOGETHER, "position 10"),),
+    ),
+    Row(
+        title="128 x 128 matrix times vector: the whole runtime; three parties (MPyC); encrypted (TenSEAL)",
+        ratios=(
+            ("replaces/product-128", OVER_NATIVE, "product"),
+            ("replaces/product-128", over_native("MPyC, three on loopback"), "product"),
+            ("replaces/product-128", over_native("TenSEAL, CKKS"), "product"),
+        ),
+        paper="; ; 410,000",
+    ),
+    Row(
+        title="A warm start over a fresh process that compiles: one kernel; SQLite",
+        ratios=tuple((f"peers/start-{name}", WARM_START, "start") for name in ("small", "sqlite")),
+    ),
+    Row(
+        title="Verifying and appraising a report, over go-sev-guest",
+        ratios=(("peers/verify", OVER_THEIRS, "verify"),),
+    ),
 )
 
 
@@ -115,4 +144,4 @@ def _cell(run: Run | None, row: Row) -> str:
 
 def _ratio(run: Run, name: str, comparison: str, step: str) -> str:
     judged = told(run, name, comparison, step)
-    return f"{judged.figure.median:.2f}" if judged and judged.figure else "no ratio"
+    return times(judged.figure.median) if judged and judged.figure else "no ratio"
