@@ -35,6 +35,7 @@ from twocvm_verifier.corim import ReferenceValues, Trusted, Unsigned, parse_refe
 from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.manifest.platform import BitDemand
 from twocvm_verifier.policy.reference import parse_values, with_values
+from twocvm_verifier.snp.launch import LaunchPrefix
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 KEY_384 = ec.generate_private_key(ec.SECP384R1())
@@ -195,7 +196,7 @@ def test_whose_chip_or_provider():
     found = values(triple({641: digest()}, instance=CBORTag(560, CHIP_ID)))
     assert found["chip_ids"] == (CHIP_ID,)
     found = values(triple({641: digest()}, class_id=BY_CSP, instance=CBORTag(560, b"acme")))
-    assert found["csp_ids"] == ("acme",)
+    assert found == {"csp_ids": ("acme",), "firmware_measurements": (MEASUREMENT,)}
     # Veraison's services find a triple by its measurement.
     assert "chip_ids" not in values(triple({641: digest()}, instance=CBORTag(560, MEASUREMENT)))
     assert values(triple({641: digest()}, class_id=b"\x06\x09" + BY_CHIP)) == {"measurements": (MEASUREMENT,)}
@@ -412,6 +413,27 @@ def test_values_only_narrow_a_policy():
     assert both.guest_policy.required == 1 << 16
     assert both.guest_policy.forbidden == mine.guest_policy.forbidden
     assert with_values(both, theirs) == both
+
+
+LAUNCH = LaunchPrefix(digest=b"d" * 48, first_vcpu=b"f" * 48, other_vcpu=b"o" * 48)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ({"measurements": (MEASUREMENT,)}, {"launches": [str(LAUNCH)]}),
+        ({"measurements": (MEASUREMENT,)}, {"measurements": [MEASUREMENT.hex()], "launches": [str(LAUNCH)]}),
+        ({"launches": (LAUNCH,)}, {"firmware_measurements": [OTHER.hex()]}),
+        ({"firmware_measurements": (OTHER,)}, {"measurements": [MEASUREMENT.hex()]}),
+        ({"measurements": (MEASUREMENT,), "launches": (LAUNCH,)}, {"measurements": [MEASUREMENT.hex()]}),
+    ],
+)
+def test_values_add_no_list_of_measurements(mine, theirs):
+    """Of the lists of MEASUREMENT one is enough, so another beside the policy's would accept what it refuses."""
+    with pytest.raises(TwoCvmError) as refused:
+        with_values(replace(Policy.builtin(), **mine), parse_values(theirs))
+    assert refused.value.code == "REFERENCE_VALUES_CONFLICT"
+    assert with_values(Policy.builtin(), parse_values(theirs)) != Policy.builtin()
 
 
 @pytest.mark.parametrize(

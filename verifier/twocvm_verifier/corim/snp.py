@@ -69,6 +69,7 @@ class _Triple:
         self._profile = profile
         self.values: dict[str, Json] = {}
         self._tcbs: dict[str, Json] = {}
+        self._of_provider = False
         self.unread = list(record.unread)
 
     def read(self) -> None:
@@ -100,6 +101,7 @@ class _Triple:
         kind = _CLASSES.get(class_id.value)
         if kind is None or not isinstance(class_map, Mapping) or len(class_map) != 1:
             raise MalformedError(DOCUMENT, "environment", "is of another class than the profile's two")
+        self._of_provider = kind == "csp"
         if 1 in environment:
             self._instance(_tagged_bytes(environment[1], "instance"), kind)
         self.unread += [f"an environment has a member {key!r}" for key in environment if key not in (0, 1)]
@@ -130,6 +132,9 @@ class _Triple:
 
     def _digest(self, mkey: int) -> None:
         field, size_bytes = _DIGEST_FIELDS[mkey]
+        if mkey == _MEASUREMENT and self._of_provider:
+            # A provider's machines start its firmware, whatever that starts.
+            field = "firmware_measurements"
         self.values[field] = [value.hex() for value in self._digests(mkey, size_bytes=size_bytes)]
         self._only(mkey, _DIGESTS)
 

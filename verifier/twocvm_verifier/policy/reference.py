@@ -26,6 +26,8 @@ from .values import Written
 DOCUMENT: Final = "reference-values"
 # What says how a guest must have been launched or a machine set up is a reference value here, as CoRIM has it.
 FIELDS: Final = (*REFERENCE_FIELDS, "products", "guest_policy", "platform_info", "vmpl")
+# A MEASUREMENT is accepted that stands in any of these lists, so a list more would accept more.
+_OF_MEASUREMENT: Final = frozenset({"measurements", "firmware_measurements", "launches"})
 
 
 def parse_values(document: Written) -> Mapping[str, Any]:
@@ -59,6 +61,7 @@ def with_values(policy: Policy, values: Mapping[str, Any]) -> Policy:
     Raises:
         TwoCvmError: REFERENCE_VALUES_CONFLICT, where nothing meets both or one minimum would replace another.
     """
+    _require_same_lists(policy, values)
     fields = {name: _both(name, getattr(policy, name), value) for name, value in values.items()}
     if "guest_policy" in fields:
         # What is demanded now is no longer left open.
@@ -67,6 +70,13 @@ def with_values(policy: Policy, values: Mapping[str, Any]) -> Policy:
             bit: why for bit, why in policy.open_guest_policy.items() if not demanded >> GUEST_POLICY_BITS[bit] & 1
         }
     return replace(policy, **fields)
+
+
+def _require_same_lists(policy: Policy, values: Mapping[str, Any]) -> None:
+    mine = {name for name in _OF_MEASUREMENT if not isinstance(getattr(policy, name), Unchecked)}
+    theirs = _OF_MEASUREMENT & values.keys()
+    if mine and theirs and mine != theirs:
+        raise _conflict(", ".join(sorted(theirs)), f"the policy names MEASUREMENT in {', '.join(sorted(mine))} instead")
 
 
 def _both(name: str, mine: Any, theirs: Any) -> Any:  # noqa: ANN401 - each field has a type of its own
