@@ -230,6 +230,8 @@ def test_host_that_wants_absurd_room(bench: Bench, room: int) -> None:
     """Room for certificates is whole pages within bounds; a host that wants other room gets none."""
     refusal = bench.refused(Change(room=room), certificates=True)
     assert (refusal.code, refusal.fatal) == ("DEVICE_REFUSED", False)
+    # Found out here, before so much memory is given, and not by the kernel's refusal of the next request.
+    assert f"wants {room} bytes" in refusal.detail
 
 
 def test_host_whose_certificates_keep_growing(bench: Bench) -> None:
