@@ -415,6 +415,12 @@ def test_values_only_narrow_a_policy():
     assert with_values(both, theirs) == both
 
 
+def test_advisories_of_both_must_be_closed():
+    """A list of what must all hold grows, where one of what is accepted shrinks."""
+    mine = replace(Policy.builtin(), closed_advisories=("a", "b"))
+    assert with_values(mine, parse_values({"closed_advisories": ["b", "c"]})).closed_advisories == ("a", "b", "c")
+
+
 LAUNCH = LaunchPrefix(digest=b"d" * 48, first_vcpu=b"f" * 48, other_vcpu=b"o" * 48)
 
 

@@ -28,6 +28,8 @@ DOCUMENT: Final = "reference-values"
 FIELDS: Final = (*REFERENCE_FIELDS, "products", "guest_policy", "platform_info", "vmpl")
 # A MEASUREMENT is accepted that stands in any of these lists, so a list more would accept more.
 _OF_MEASUREMENT: Final = frozenset({"measurements", "firmware_measurements", "launches"})
+# The one list whose members are all demanded; of any other one member is enough.
+_ALL_MUST_HOLD: Final = "closed_advisories"
 
 
 def parse_values(document: Written) -> Mapping[str, Any]:
@@ -87,6 +89,8 @@ def _both(name: str, mine: Any, theirs: Any) -> Any:  # noqa: ANN401 - each fiel
         if joined.required & joined.forbidden:
             raise _conflict(name, "a bit would have to be set and clear")
         return joined
+    if name == _ALL_MUST_HOLD:
+        return tuple(dict.fromkeys((*mine, *theirs)))
     if not isinstance(mine, tuple):
         raise _conflict(name, "the policy has minimums of its own")
     common = tuple(value for value in mine if value in theirs)
