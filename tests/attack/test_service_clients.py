@@ -236,6 +236,17 @@ def test_who_says_nothing_instead_of_tls_takes_a_place(tmp_path):
             ] * 3
 
 
+def test_an_idle_client_holds_up_no_end(tmp_path):
+    """Over TLS an end wants an answer from the other side; a service that is told to stop waits for none."""
+    chain, key = self_signed(tmp_path, "service")
+    with requests.Session() as session:
+        with serving(settings={"LISTEN_CERTIFICATE": chain, "LISTEN_KEY": key}) as service:
+            url = service.url.replace("127.0.0.1", "localhost")
+            assert session.get(f"{url}/livez", verify=str(chain), timeout=10).status_code == 200
+            told = time.monotonic()
+        assert time.monotonic() - told < 8
+
+
 def with_password(chain: Path, key: Path, other: Path) -> None:
     """Put a password on the key."""
     private = ec.generate_private_key(ec.SECP256R1())

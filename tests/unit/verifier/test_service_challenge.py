@@ -320,6 +320,21 @@ def test_a_session_that_ends_between_two_questions(kept):
     assert over.value.code == "SESSION_UNKNOWN"
 
 
+def test_what_is_over_is_unknown_to_whoever_asks():
+    """An id says itself until when it counts, also where nobody keeps anything of it."""
+    clock = StandingClock(at=AT)
+    for answers in (in_memory(clock), SealedOnly(key=bytes(32), clock=clock)):
+        clock.at = AT
+        store = sessions(answers)
+        waiting = store.open(b"n" * 32, drawn=True).identifier
+        assert store.get(waiting).state is SessionState.WAITING
+        clock.at = AT + timedelta(seconds=150)
+        for ask in (store.get, store.begin, store.delete):
+            with pytest.raises(ServiceError) as over:
+                ask(waiting)
+            assert over.value.code == "SESSION_UNKNOWN"
+
+
 def test_a_stranger_who_asks_for_sessions_fills_nothing():
     """However many challenges nobody answers, the next one is made, and answered."""
     store = sessions(in_memory(StandingClock(at=AT), max_answered=1))

@@ -204,6 +204,12 @@ class Connection(H11Protocol):
         self._wait(min(seconds, LINGER_SECONDS) if unread else seconds)
         super().on_response_complete()
 
+    def shutdown(self) -> None:
+        """End, once what is under way is answered; who says nothing when TLS ends is waited for no longer than that."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._wait(LINGER_SECONDS)
+
     def _wait(self, seconds: float) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
