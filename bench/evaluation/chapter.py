@@ -113,21 +113,21 @@ def ratio_cell(judged: Verdict) -> Cell:
     figure = judged.figure
     if figure is None:
         return Cell(text="no ratio", note="; ".join(judged.reasons))
-    mean = f"mean {figure.mean:.3f} ± {figure.deviation:.3f}"
+    mean = f"mean {times(figure.mean, 3)} ± {times(figure.deviation, 3)}"
     return Cell(
         text=times(figure.median),
-        note=f"{mean}, min {figure.least:.3f}: {judged.of} over {judged.over}",
+        note=f"{mean}, min {times(figure.least, 3)}: {judged.of} over {judged.over}",
         holds=judged.holds,
     )
 
 
-def times(ratio: float) -> str:
+def times(ratio: float, digits: int = 2) -> str:
     """Return a ratio as people read it.
 
     >>> times(1.234), times(41234.5)
     ('1.23', '41,234')
     """
-    return f"{ratio:.2f}" if ratio < _MANY else f"{ratio:,.0f}"
+    return f"{ratio:.{digits}f}" if ratio < _MANY else f"{ratio:,.0f}"
 
 
 def _ratio_rows(runs: Runs, class_name: str) -> Iterator[tuple[Cell, ...]]:

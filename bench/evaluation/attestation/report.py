@@ -87,18 +87,19 @@ def _by_threads(run: Run) -> Plot:
 
 def _ten(run: Run) -> Table:
     measured = run.workload(told.at_once(_TEN))
-    rows = [_position_row(run, measured, index) for index in range(_TEN)] if measured else []
+    there = tuple(each for each in _COLUMNS if _column(measured, each))
+    rows = [_position_row(run, measured, there, index) for index in range(_TEN)] if measured else []
     return Table(
         caption="Ten at once: the median of each position's time",
-        head=("position", *(each.title for each in _COLUMNS), "at most, through the broker", "paper"),
+        head=("position", *(each.title for each in there), "at most, through the broker", "paper"),
         rows=tuple(rows),
     )
 
 
-def _position_row(run: Run, measured: Measured, index: int) -> tuple[Cell, ...]:
+def _position_row(run: Run, measured: Measured, there: tuple[Configuration, ...], index: int) -> tuple[Cell, ...]:
     return (
         Cell(text=str(index + 1)),
-        *(_time(run, measured, each, index) for each in _COLUMNS),
+        *(_time(run, measured, each, index) for each in there),
         Cell(text=duration(told.MOST_SECONDS)),
         Cell(text=f"{told.FIGURE_11[index]} ms (F)"),
     )
@@ -107,8 +108,7 @@ def _position_row(run: Run, measured: Measured, index: int) -> tuple[Cell, ...]:
 def _time(run: Run, measured: Measured, which: Configuration, index: int) -> Cell:
     column = _column(measured, which)
     if column is None:
-        empty = measured.column(which.name)
-        return Cell(text="not measured", note=empty.empty if empty else "")
+        return Cell(text="")
     if why := reasons(measured, column, index):
         return Cell(text="no figure", note="; ".join(why))
     found = column_summary(measured, column, index)
@@ -145,23 +145,34 @@ def is_serial(measured: Measured | None) -> bool | None:
 
 
 def _serial(run: Run) -> Table:
-    rows = []
-    for measured in run.of_class("attestation"):
-        for which in (told.DIRECT, told.REAL_DEVICE):
-            column = _column(measured, which)
-            fit = serial_fit(measured, which) if column else None
-            if column and fit:
-                why = reasons(measured, column, 0)
-                holds = is_serial(measured) if which == told.DIRECT else None
-                slope = Cell(text=f"{fit.slope * 1000:.3f} ms", note="; ".join(why), holds=holds)
-                rows.append(
-                    (Cell(text=measured.title), Cell(text=which.title), slope, Cell(text=f"{fit.r_squared:.5f}"))
-                )
+    found = [
+        _serial_row(measured, which)
+        for measured in run.of_class("attestation")
+        for which in (told.DIRECT, told.REAL_DEVICE)
+        if measured.column(which.name)
+    ]
     return Table(
         caption="One at a time: what each further position adds. Of the stand-in 4.4 ± 0.1 ms, r² over 0.99",
         head=("workload", "device", "a position", "r²"),
-        rows=tuple(rows),
+        rows=tuple(row for row in found if row),
     )
+
+
+def _serial_row(measured: Measured, which: Configuration) -> tuple[Cell, ...]:
+    head = (Cell(text=measured.title), Cell(text=which.title))
+    column = _column(measured, which)
+    if column is None:
+        absent = measured.column(which.name)
+        return (*head, Cell(text="not measured", note=absent.empty if absent else ""), Cell(text=""))
+    fit = serial_fit(measured, which)
+    if fit is None:
+        return ()
+    note = "; ".join(reasons(measured, column, 0))
+    proven = is_serial(measured) if which == told.DIRECT else None
+    if proven is False:
+        note = "this is not the device that it stands for: nothing is judged by it"
+    slope = Cell(text=f"{fit.slope * 1000:.3f} ms", note=note, holds=proven or None)
+    return (*head, slope, Cell(text=f"{fit.r_squared:.5f}"))
 
 
 def _calls(run: Run) -> Table:

@@ -143,6 +143,17 @@ def test_bound_is_not_judged_without_a_stand_in() -> None:
     assert {each.holds for each in _broker_cells(_ten([each / 10 for each in SERIAL]))} == {None}
 
 
+def test_stand_in_that_is_none_is_named() -> None:
+    """Faster or slower, its row says what that means; a device that is not here has its reason."""
+    missing = Column(configuration=told.REAL_DEVICE, empty="there is none")
+    for factor, holds in ((1.0, True), (0.9, None), (1.1, None)):
+        it = _ten([each * factor for each in SERIAL])
+        direct, real = _table(replace(it, columns=(*it.columns, missing)), "One at a time").rows
+        assert direct[2].holds is holds
+        assert ("not the device" in direct[2].note) is (holds is None)
+        assert (real[2].text, real[2].note) == ("not measured", "there is none")
+
+
 def test_no_figure_under_load() -> None:
     """A machine that was busy with something else tells nothing of waiting."""
     assert {each.text for each in _broker_cells(replace(_ten(), others=0.5))} == {"no figure"}
