@@ -150,9 +150,13 @@ def test_azure_is_found_where_there_is_no_other(vtpm: AzureVtpm, tmp_path: Path)
 
     with closing(detect.open_any({"a": none}, azure=vtpm.platform)) as found:
         assert found.name == "azure"
-    for devices, code in (({"a": none}, "NO_PLATFORM"), ({"a": denied}, "DEVICE_DENIED")):
+    for devices, azure, code in (
+        ({"a": none}, none, "NO_PLATFORM"),
+        ({"a": denied}, none, "DEVICE_DENIED"),
+        ({"a": denied}, vtpm.platform, "DEVICE_DENIED"),
+    ):
         with pytest.raises(UnsupportedError) as refusal:
-            detect.open_any(devices, azure=none)
+            detect.open_any(devices, azure=azure)
         assert refusal.value.code == code
     assert detect.look_at_azure(vtpm.platform)[0]
     usable, told = detect.look_at_azure(none)

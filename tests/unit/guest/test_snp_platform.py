@@ -325,9 +325,11 @@ def test_broken_broker_asks_nobody() -> None:
     device = Device(Firmware(platform))
     with Ending(World(), device=lambda _: SnpPlatform(device)) as guest:
         device.firmware.troubles.append(Fail(errno.ENOTTY))
+        asked = len(device.with_certificates)
         for _ in range(3):
             with pytest.raises(FetchError) as refusal:
                 guest.guest.agent._broker.turn(reported)
             assert refusal.value.code == "DEVICE_LOST"
+        assert len(device.with_certificates) == asked + 1
         assert guest.ended()
     assert isinstance(guest.error, DeviceError)
