@@ -91,7 +91,7 @@ def _ten(run: Run) -> Table:
     rows = [_position_row(run, measured, there, index) for index in range(_TEN)] if measured else []
     return Table(
         caption="Ten at once: the median of each position's time",
-        head=("position", *(each.title for each in there), "at most, through the broker", "paper"),
+        head=("position", *(each.title for each in there), "broker at most", "paper"),
         rows=tuple(rows),
     )
 
