@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -29,10 +28,11 @@ from tests.support.verifier_service import (
 )
 
 from twocvm_verifier import strictjson
-from twocvm_verifier.errors import TwoCvmError
+from twocvm_verifier.errors import MalformedError, TwoCvmError
 from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
 from twocvm_verifier.service import wrappers
 from twocvm_verifier.service.problems import ServiceError
+from twocvm_verifier.service.requests import parse_request
 from twocvm_verifier.service.state.memory import MemoryAnswers
 from twocvm_verifier.service.state.protocol import SessionState
 from twocvm_verifier.service.state.sealed import SealedOnly
@@ -361,13 +361,10 @@ def test_ids_that_are_none(client):
         (wrappers.CBOR, b"\x9a" + (2_000_000).to_bytes(4, "big") + b"\x80" * 2_000_000),
     ],
 )
-def test_many_small_values_cost_little(client, media_type, body):
-    """What would keep a thread for seconds is refused before it is taken apart, or soon after."""
-    url, _ = opened(client)
-    before = time.process_time()
-    answer = submit(client, url, body, media_type)
-    assert (answer.status_code, code_of(answer)) == (400, "MALFORMED_APPRAISAL_REQUEST")
-    assert time.process_time() - before < 1.0
+def test_many_small_values_cost_little(media_type, body):
+    """What would keep a thread for seconds is refused before it is taken apart, or on the way."""
+    with pytest.raises(MalformedError, match="more than 131072 values"):
+        parse_request(body, media_type=media_type)
 
 
 def test_media_types_that_are_not_published(client):
