@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from jinja2 import UndefinedError
@@ -19,15 +20,16 @@ from tests.support.htmltext import parsed
 from tests.support.manifests import World
 
 from twocvm_guest.main import run
-from twocvm_verifier import strictjson
+from twocvm_verifier import Policy, strictjson
 from twocvm_verifier.clock import format_time
 from twocvm_verifier.codes import CODES
 from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.evidence import Evidence, encode_json
 from twocvm_verifier.markup import visible
 from twocvm_verifier.pages.anchors import trusted
 from twocvm_verifier.pages.rendering import Origin, content_security_policy, maker, moment, report_page
 from twocvm_verifier.pages.report import error_document
-from twocvm_verifier.pages.reproduction import Asked
+from twocvm_verifier.pages.reproduction import Asked, reproduction_of
 from twocvm_verifier.policy import parse_policy
 from twocvm_verifier.result import Status
 from twocvm_verifier.snp.roots import amd_roots
@@ -317,3 +319,13 @@ def test_moments():
     """Times are written out for people, and what is no time stays as it is."""
     assert moment("2026-11-22T09:05:00Z") == "22 Nov 2026, 09:05:00 UTC"
     assert moment("soon") == "soon"
+
+
+def test_evidence_of_a_vtpm_is_reproduced_as_evidence():
+    """Where a vTPM speaks for the guest the report alone proves nothing of it: evidence as it was sent is named."""
+    fields = {"report": b"r", "vek": b"v", "chain": None, "crl": None, "manifest": None, "claims": b"c", "azure": b"a"}
+    case = SimpleNamespace(**fields, policy=Policy.builtin(), judged_at=AT)
+    told = reproduction_of(case, simulated=False, asked=Asked(release=False, bound=True, bundle=None))
+    assert "--report evidence.json" in told["command"]
+    evidence = encode_json(Evidence(report=b"r", claims=b"c", vek=b"v", azure=b"a"))
+    assert told["files"][0] == ["evidence.json", str(len(evidence)), hashlib.sha256(evidence).hexdigest()]

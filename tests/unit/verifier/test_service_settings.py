@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import twocvm_verifier.service
 from twocvm_guest.main import run
-from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.errors import MalformedError, UnsupportedError
 from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.configuration import Configured, Said, configure, shown
+from twocvm_verifier.service.options import require_extra
 from twocvm_verifier.service.rules import require_sound
 from twocvm_verifier.service.settings import Listen, Policies, Settings, State, Tokens
 
@@ -211,3 +214,12 @@ def test_documents_that_could_not_be_shared_or_reached():
     kept = Tokens(keeper="hsm:2", keeper_public=Path("p"))
     require_sound(Settings(**shared, tokens=kept, policies=Policies(admin_token=Path("t"), documents="redis")))
     require_sound(Settings(**shared, tokens=kept))
+
+
+def test_a_service_without_its_extra_says_what_to_install(monkeypatch):
+    """Whoever installed the package alone is told of the extra, and sees no import that failed."""
+    monkeypatch.setitem(sys.modules, "twocvm_verifier.service.assembly", None)
+    monkeypatch.delattr(twocvm_verifier.service, "assembly", raising=False)
+    with pytest.raises(UnsupportedError, match=r"install twocvm\[service\]") as missing:
+        require_extra()
+    assert missing.value.code == "EXTRA_MISSING"
