@@ -563,7 +563,7 @@ def test_specification_lists_every_check():
             if code_names:
                 written[name] = code_names
     found: dict[str, set[str]] = {}
-    naming = replace(POLICY, closed_advisories=("badram",))
+    naming = replace(POLICY, closed_advisories=("badram",), id_key_digests=(b"k" * 48,), minimum_guest_svn=1)
     examination = SnpVerifier(roots=MILAN.roots()).examine(MILAN.report(), vek=MILAN.vcek(), at=AT)
     agreed = appraise_examination(examination, policy=POLICY, at=AT, simulated=False, manifest=World().manifest)
     claims = cert_claims(spki_sha256=bytes(32), manifest=bytes(32), log=LogPosition(head=bytes(32), events=0))
