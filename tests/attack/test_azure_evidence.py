@@ -217,6 +217,7 @@ def test_word_of_a_verifier_elsewhere() -> None:
     appraisal = judged.appraisal.require()
     assert (appraisal.platform, appraisal.verdict, appraisal.secure) == ("azure", Verdict.WARNING, False)
     assert [level.level for level in appraisal.levels if level.proved_by] == [Level.AL1, Level.AL2]
+    assert "PARAVISOR_TRUSTED" in {check.code for check in appraisal.checks}
     assert judged.verified.boot == proof.verified.boot != b""
     swapped = replace(question, evidence=replace(certificate.evidence, azure=other.azure))
     with pytest.raises(BindingError) as refusal:
