@@ -144,4 +144,6 @@ def _cell(run: Run | None, row: Row) -> str:
 
 def _ratio(run: Run, name: str, comparison: str, step: str) -> str:
     judged = told(run, name, comparison, step)
-    return times(judged.figure.median) if judged and judged.figure else "no ratio"
+    if judged is None:
+        return "not run"
+    return times(judged.figure.median) if judged.figure else "no ratio"

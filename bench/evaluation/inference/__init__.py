@@ -45,7 +45,7 @@ def workloads(plan: Plan) -> Iterator[Workload]:
     except MissingError as missing:
         # What there would be, with nothing in it but the reason.
         absent = _kernel((), plan)
-        for each in kernel(absent, plan):
+        for each in (*kernel(absent, plan), process.workload(absent, lambda opening: opening())):
             yield replace(each, offers=tuple(_missing(offer, str(missing)) for offer in each.offers))
         return
     it = _kernel((made.source,), plan)
