@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 
 def descendants(of: int | None = None) -> list[int]:
-    """The processes that this one (or `of`) started, directly or not, oldest first; zombies do not count."""
+    """The processes that this one (or `of`) started, directly or not, oldest first; zombies do not count.
+
+    Nor does the one that Python itself keeps, to its own end, once a test has started processes by its library.
+    """
+    pythons_own = str(getattr(resource_tracker, "_resource_tracker")._pid)  # noqa: B009 - it has no public name
     parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
+        if folder.name.isdigit() and folder.name != pythons_own:
             try:
                 state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
             except OSError:
