@@ -44,8 +44,11 @@ def _race(folder: Path, *, head_start_seconds: float) -> tuple[str, list[str]]:
         logs = []
         for side in everybody.values():
             with side.connect() as session:
+                session.wait(wait_seconds=20)
+                # Before the receipt: when everybody has theirs, the guest ends and tells nothing more.
+                decided = [event.type for event in session.log().events if event.type in DECIDED]
                 outcome = session.receipt(wait_seconds=20).outcome
-                logs.append((outcome, [event.type for event in session.log().events if event.type in DECIDED]))
+                logs.append((outcome, decided))
         assert logs[0] == logs[1] == logs[2]
         assert len(logs[0][1]) == 1
         assert guest.workers.runs == (1 if outcome == "completed" else 0)
