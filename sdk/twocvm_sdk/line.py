@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Said by us alone, or not said at all.
 _OUR_FIELDS: Final = frozenset({"host", "content-length"})
+# A request that was cancelled ends at once, and its thread a moment later; whoever comes next waits for that moment.
+LEAVING_SECONDS: Final = 0.25
 
 
 class Line:
@@ -61,7 +63,7 @@ class Line:
             RuntimeError: Another request is under way, or its answer was not read to its end.
             TwoCvmError: As `Exchanges.request`, or the guest did not prove itself anew.
         """
-        if not self._turn.acquire(blocking=False):
+        if not self._turn.acquire(timeout=LEAVING_SECONDS):
             raise RuntimeError("an attested connection sends one request at a time")
         try:
             if method is None or url is None or method == "HEAD":
