@@ -6,19 +6,17 @@ import json
 import select
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from twocvm_guest.child import Child
 from twocvm_verifier.errors import FetchError
 
 _PROGRAM: Final = (sys.executable, "-c", "from twocvm_guest.main import main; main()")
 # It makes two RSA keys first, which takes a second, or a few on a bad day.
 _START_SECONDS: Final = 60.0
-# How long a guest that was told to stop may take to wipe itself, before it is killed.
-_STOP_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,7 @@ class Serving:
     platform: str
 
 
-class GuestProcess:
+class GuestProcess(Child):
     """`twocvm guest serve` in a process of its own, for the length of a `with`.
 
     Args:
@@ -51,17 +49,13 @@ class GuestProcess:
         files = ("--manifest", str(manifest), "--simulated-root-out", str(root))
         self._log: Final = log
         with log.open("wb") as said:
-            self._process: Final = subprocess.Popen(  # fixed program, no shell
+            process = subprocess.Popen(  # fixed program, no shell
                 (*_PROGRAM, "guest", "serve", *options, *files),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
             )
-
-    @property
-    def pid(self) -> int:
-        """The process, for whoever measures it."""
-        return self._process.pid
+        super().__init__(process)
 
     def wait_ready(self) -> Serving:
         """Wait until the guest takes connections.
@@ -82,25 +76,9 @@ class GuestProcess:
         """Return what the guest has said so far that is not a result."""
         return tuple(self._log.read_text(encoding="utf-8", errors="replace").splitlines())
 
-    def wait_ended(self, seconds: float) -> int | None:
-        """Wait for the guest to end by itself, and return its exit status; None where it goes on."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
-        return None
-
-    def stop(self) -> None:
-        """End the guest, whatever it is doing. May be called more than once, from any thread."""
-        self._process.terminate()
-        if self.wait_ended(_STOP_SECONDS) is None:
-            self._process.kill()
-            self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        super().__exit__(kind, error, trace)
         if self._process.stdout:
             self._process.stdout.close()

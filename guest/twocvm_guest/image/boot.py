@@ -14,12 +14,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from twocvm_guest.child import Child
 from twocvm_verifier.errors import FetchError, UnsupportedError
 
 from .command_line import command_line, make_network
@@ -34,7 +33,6 @@ MEMORY_MIB: Final = 1024
 START_SECONDS: Final = 300.0
 """Ten times what it takes alone: the machine may have to share this one."""
 
-_STOP_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 0.05
 # The emulated processor's protection keys and five-level pages are broken in QEMU 7.2 without KVM.
 _PROCESSOR: Final = "max,-pku,-la57"
@@ -81,7 +79,7 @@ def emulator_words(image: ImageFolder, given: Hardware, console: Path) -> tuple[
     )
 
 
-class Machine:
+class Machine(Child):
     """One run of an image, for the length of a `with`.
 
     Args:
@@ -100,17 +98,10 @@ class Machine:
         log.write_bytes(b"")
         self.url: Final = f"https://127.0.0.1:{given.port}"
         with log.with_suffix(".qemu").open("wb") as said:
-            self._process: Final = subprocess.Popen(
-                emulator_words(image, given, log),
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+            process = subprocess.Popen(
+                emulator_words(image, given, log), stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
-
-    @property
-    def pid(self) -> int:
-        """The emulator's process, for whoever measures it."""
-        return self._process.pid
+        super().__init__(process)
 
     def console(self) -> str:
         """Return what the machine has written to its serial line so far."""
@@ -136,27 +127,6 @@ class Machine:
                 how = "ended" if ended else f"said no {event!r} in {seconds:.0f} s"
                 raise FetchError("MACHINE_FAILED", f"machine: {how}; it said last {last!r:.300}")
             time.sleep(_STEP_SECONDS)
-
-    def wait_ended(self, seconds: float) -> int | None:
-        """Wait for the machine to end by itself, and return the emulator's status; None where it goes on."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
-        return None
-
-    def stop(self) -> None:
-        """End the machine, as pulling the plug does. May be called more than once, from any thread."""
-        self._process.terminate()
-        if self.wait_ended(_STOP_SECONDS) is None:
-            self._process.kill()
-            self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def parse_event(line: str) -> tuple[tuple[str, Mapping[str, object]], ...]:
