@@ -6,18 +6,18 @@ It is made once, in `build/evaluation/python`, by the digest of its requirements
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from .build import BUILT, ROOT, sha256
-from .model import MissingError
+from .elsewhere import __file__ as elsewhere
+from .ended import ended
+from .model import FailedError, MissingError
 from .process import Served
-
-_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +69,15 @@ def run(interpreter: Path, module: str, *arguments: str) -> None:
     """Run a module of `elsewhere` in such a Python, to its end.
 
     Raises:
-        RuntimeError: It failed.
+        FailedError: It failed.
     """
-    command = [str(interpreter), "-m", f"bench.evaluation.elsewhere.{module}", *arguments]
-    ended = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise RuntimeError(f"{module} ended with {ended.returncode}:\n{ended.stderr}")
+    ended([str(interpreter), "-m", f"bench.evaluation.elsewhere.{module}", *arguments], cwd=ROOT)
+
+
+def digests(it: Extra, module: str) -> dict[str, str]:
+    """Return the SHA-256 of a module of `elsewhere`, and of what locks its packages."""
+    program = Path(elsewhere).with_name(f"{module}.py")
+    return {path.name: sha256(path) for path in (it.requirements, program)}
 
 
 def served(interpreter: Path, module: str, request: dict[str, object]) -> Served:
@@ -84,12 +87,9 @@ def served(interpreter: Path, module: str, request: dict[str, object]) -> Served
 
 def _run(it: Extra, command: list[str]) -> None:
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise MissingError(f"{it.title}: took more than {_SECONDS} s to fetch") from error
-    if ended.returncode:
-        said = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MissingError(f"{it.title}: could not be installed: {said}")
+        ended(command)
+    except FailedError as error:
+        raise MissingError(f"{it.title}: could not be installed: {str(error).splitlines()[-1]}") from error
 
 
 def _base(it: Extra) -> str:
@@ -97,9 +97,9 @@ def _base(it: Extra) -> str:
         return sys.executable
     for each in _pythons(it.version):
         asked = [each, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        ended = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if ended.returncode == 0 and ended.stdout.strip() == it.version:
-            return each
+        with suppress(FailedError):
+            if ended(asked).strip() == it.version:
+                return each
     raise MissingError(f"{it.title} loads in CPython {it.version} alone, which is not here")
 
 

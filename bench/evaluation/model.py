@@ -32,6 +32,11 @@ class Plan:
         """How often each configuration is sampled."""
         return 3 if self.reduced else 10
 
+    @property
+    def limit_seconds(self) -> float:
+        """How long opening, one sample or closing of a configuration may take; it is far above what any takes."""
+        return 300 if self.reduced else 900
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .build import ROOT
+from .ended import end_all
 from .model import FailedError, Timing
+
+# One that is asked nothing more has nothing to do but to give its memory back.
+_SECONDS_TO_END: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +40,34 @@ class Request:
         return " ".join(map(str, (self.size, self.seed, *self.times)))
 
 
-class Served:
-    """A process of its own that is asked over its standard input, once for each sample.
+class Asked:
+    """A process that answers each line with a line, until its standard input ends.
 
     Args:
         command: What is started, in the root of the repository.
-        first: What it is asked first, as JSON; it is ready once it has answered.
     """
 
-    def __init__(self, command: Sequence[str], first: Any) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
-        self._ask(first)
 
-    def sample(self) -> tuple[Timing, ...]:
-        """Do all steps once."""
-        return tuple(timing(each) for each in self._ask({}))
+    def ask(self, line: str) -> str:
+        """Return what it answers.
 
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-    def _ask(self, question: Any) -> Any:
+        Raises:
+            FailedError: It has ended.
+        """
         pipe_in, pipe_out = self._process.stdin, self._process.stdout
         assert pipe_in is not None and pipe_out is not None  # noqa: PT018, they were asked for above
         try:
-            pipe_in.write(json.dumps(question) + "\n")
+            pipe_in.write(f"{line}\n")
             pipe_in.flush()
             answer = pipe_out.readline()
         except BrokenPipeError:
@@ -70,7 +75,43 @@ class Served:
         if not answer:
             _, said = self._process.communicate()
             raise FailedError(f"its process ended with {self._process.returncode}: {said.strip()[-500:]}")
-        return json.loads(answer)
+        return answer
+
+    def close(self, *, patience_seconds: float = _SECONDS_TO_END) -> None:
+        """End its input, and with that the process; one that goes on is ended with all that it has started."""
+        try:
+            self._process.communicate(timeout=patience_seconds)
+        except subprocess.TimeoutExpired:
+            end_all(self._process)
+            self._process.communicate()
+
+
+class Served:
+    """A process of its own that is asked over its standard input, once for each sample.
+
+    Args:
+        command: What is started.
+        first: What it is asked first, as JSON; it is ready once it has answered.
+    """
+
+    def __init__(self, command: Sequence[str], first: Any) -> None:
+        self._asked = Asked(command)
+        try:
+            self._ask(first)
+        except BaseException:
+            self.close()
+            raise
+
+    def sample(self) -> tuple[Timing, ...]:
+        """Do all steps once."""
+        return tuple(timing(each) for each in self._ask({}))
+
+    def close(self, *, patience_seconds: float = _SECONDS_TO_END) -> None:
+        """End the process; after that long, whatever it does."""
+        self._asked.close(patience_seconds=patience_seconds)
+
+    def _ask(self, question: Any) -> Any:
+        return json.loads(self._asked.ask(json.dumps(question)))
 
 
 class Hosted(Served):

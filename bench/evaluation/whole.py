@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from twocvm_guest.authoring.wrap import RUN, Call
 
 from . import build, engine
 from .composed import as_in_the_runtime
+from .ended import SECONDS, ended
 from .model import Comparison, Configuration, FailedError, Offer, Opened, Timing
 from .process import Request
 
@@ -54,7 +54,6 @@ WHOLE_COMPARISONS: Final = (
     Comparison(name=OVER_NATIVE, step="run", of=("runtime",), over=("native",)),
 )
 _ONCE: Final = Path(__file__).with_name("once.py")
-_WALL_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +138,7 @@ class Once:
         return (_timed(self._run),)
 
     def _run(self) -> bytes:
-        ended = subprocess.run(self.command, check=False, env={}, stdin=subprocess.DEVNULL, capture_output=True)
-        if ended.returncode:
-            raise FailedError(f"its process ended with {ended.returncode}: {ended.stderr.decode()[-500:]}")
+        ended(self.command, env={})
         return self.result.read_bytes()
 
     def close(self) -> None:
@@ -156,7 +153,7 @@ class InRuntime:
         self, parts: dict[str, Part], calls: tuple[tuple[str, str, str], ...], request: Request, memory_bytes: int
     ) -> None:
         channels = [("file", "request", "main.request"), *calls]
-        self._manifest = graph(parts, channels, ["main.result"], memory_bytes=memory_bytes, wall_seconds=_WALL_SECONDS)
+        self._manifest = graph(parts, channels, ["main.result"], memory_bytes=memory_bytes, wall_seconds=SECONDS)
         self._parts = parts
         self._request = request
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from bench.evaluation.model import FailedError, Timing
 
 Ask = Callable[[], object]
+_Clocks = tuple[int, int]
 _SECONDS: Final = 60
 MOST_SHOWN: Final = 10
 
@@ -43,25 +43,12 @@ class Crowd:
         self._asks = asks
         self._calls = calls
         self._end = end
-        self._threads = ThreadPoolExecutor(len(asks))
 
     def sample(self) -> tuple[Timing, ...]:
         """Let all ask at once, and wait until each was answered."""
-        opened: list[tuple[int, int]] = []
-        barrier = threading.Barrier(len(self._asks), lambda: opened.append(_clocks()), timeout=_SECONDS)
-
-        def answered(ask: Ask) -> tuple[int, int]:
-            barrier.wait()
-            ask()
-            return _clocks()
-
         before, cpu = self._calls(), time.process_time_ns()
-        try:
-            ends = sorted(self._threads.map(answered, self._asks))
-        except Exception as error:
-            raise FailedError(f"somebody got no answer: {type(error).__name__}: {error}") from error
+        (start, wall_start), ends = self._answers()
         calls, cpu = self._calls() - before, time.process_time_ns() - cpu
-        ((start, wall_start),) = opened
         return tuple(
             Timing(
                 start_ns=start,
@@ -75,11 +62,35 @@ class Crowd:
             for place in places(len(ends))
         )
 
+    def _answers(self) -> tuple[_Clocks, list[_Clocks]]:
+        """Return when the barrier opened, and when each was answered, in order."""
+        opened: list[_Clocks] = []
+        ends: list[_Clocks] = []
+        errors: list[Exception] = []
+        barrier = threading.Barrier(len(self._asks), lambda: opened.append(_clocks()), timeout=_SECONDS)
+
+        def answered(ask: Ask) -> None:
+            try:
+                barrier.wait()
+                ask()
+                ends.append(_clocks())
+            except Exception as error:  # noqa: BLE001, it is told below
+                errors.append(error)
+
+        # As daemons, so that nobody waits for one that never ends, once this was interrupted.
+        threads = [threading.Thread(target=answered, args=(ask,), daemon=True) for ask in self._asks]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        if errors:
+            raise FailedError(f"somebody got no answer: {type(errors[0]).__name__}: {errors[0]}") from errors[0]
+        return opened[0], sorted(ends)
+
     def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown()
+        """Give back what they asked."""
         self._end()
 
 
-def _clocks() -> tuple[int, int]:
+def _clocks() -> _Clocks:
     return time.monotonic_ns(), time.time_ns()

@@ -42,11 +42,11 @@ def workloads(plan: Plan) -> Iterator[Workload]:
     """Yield the class's workloads."""
     try:
         made = model(fetches=plan.fetches)
-    except MissingError as missing:
+    except (MissingError, FailedError) as reason:
         # What there would be, with nothing in it but the reason.
         absent = _kernel((), plan)
         for each in (*kernel(absent, plan), process.workload(absent, lambda opening: opening())):
-            yield replace(each, offers=tuple(_missing(offer, str(missing)) for offer in each.offers))
+            yield replace(each, offers=tuple(_refused(offer, reason) for offer in each.offers))
         return
     it = _kernel((made.source,), plan)
     judged = _Judged(made, it, plan)
@@ -96,7 +96,8 @@ class _Judged:
             "times": self._kernel.request.times[0],
             "tolerance": TOLERANCE,
         }
-        files = {path.name: build.sha256(path) for path in (self._model.onnx, library)}
+        files = extras.digests(extras.PEERS, "onnx_runtime")
+        files |= {path.name: build.sha256(path) for path in (self._model.onnx, library)}
         return Opened(candidate=extras.served(python, "onnx_runtime", request), files=files)
 
     def _judge(self) -> _Verdict:
@@ -109,9 +110,9 @@ class _Judged:
         return _Verdict()
 
 
-def _missing(offer: Offer, reason: str) -> Offer:
+def _refused(offer: Offer, reason: MissingError | FailedError) -> Offer:
     def refuse() -> Opened:
-        raise MissingError(reason)
+        raise reason
 
     return Offer(configuration=offer.configuration, open=refuse)
 
@@ -129,5 +130,5 @@ def _kernel(weights: tuple[Path, ...], plan: Plan) -> Kernel:
         paper=("1.12 (P), whole processes",),
         floats=True,
         tolerance=TOLERANCE,
-        whole=request,
+        whole=request if plan.reduced else replace(request, times=(times * 4,)),
     )

@@ -26,6 +26,7 @@ def model(*, fetches: bool) -> Model:
 
     Raises:
         MissingError: The packages that make it are not here, and cannot or must not be fetched.
+        FailedError: They are here, and do not make it.
     """
     python = extras.python(extras.PEERS, fetches=fetches)
     parts = [_MAKER.read_bytes(), extras.PEERS.requirements.read_bytes()]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from typing import Final
 
 from bench.evaluation import build, engine
 from bench.evaluation.build import Native
-from bench.evaluation.model import Comparison, Configuration, FailedError, Offer, Opened, Step, Timing, Workload
+from bench.evaluation.ended import ended
+from bench.evaluation.model import Comparison, Configuration, Offer, Opened, Step, Timing, Workload
 from bench.evaluation.standard import (
     FAST,
     OVER_BEST,
@@ -51,20 +51,20 @@ class ByHyperfine(Once):
                 shlex.join(self.command),
             ]
             wall, start = time.time_ns(), time.monotonic_ns()
-            ended = subprocess.run(command, check=False, env={}, capture_output=True, text=True)
-            if ended.returncode:
-                raise FailedError(f"hyperfine ended with {ended.returncode}: {ended.stderr.strip()[-500:]}")
+            ended(command, env={})
+            apart = (time.time_ns() - wall) - (time.monotonic_ns() - start)
             (result,) = json.loads(Path(told.name).read_text())["results"]
         ns = round(result["times"][0] * 1e9)
         cpu = round((result["user"] + result["system"]) * 1e9)
-        # When it began is when hyperfine was started, give or take; for how long it ran is what hyperfine says.
+        # When it began is when hyperfine was started, give or take; for how long it ran is what hyperfine says. How far
+        # the two clocks went apart meanwhile is kept, for that is judged.
         content = self.result.read_bytes()
         return (
             Timing(
                 start_ns=start,
                 end_ns=start + ns,
                 wall_start_ns=wall,
-                wall_end_ns=wall + ns,
+                wall_end_ns=wall + ns + apart,
                 cpu_ns=cpu,
                 digest=hashlib.sha256(content).hexdigest(),
                 value=float(content.split()[-1]),
@@ -112,5 +112,4 @@ def _open(kind: str, path: Path, it: Kernel) -> Opened:
 def _clock() -> str:
     if shutil.which("hyperfine") is None:
         return "timed by this program, for hyperfine is not here"
-    asked = subprocess.run(["hyperfine", "--version"], capture_output=True, text=True, check=False)
-    return f"timed by {asked.stdout.strip()}"
+    return f"timed by {ended(['hyperfine', '--version']).strip()}"

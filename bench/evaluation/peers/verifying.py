@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.evaluation.build import sha256
-from bench.evaluation.model import FailedError, MissingError, Opened, Timing
+from bench.evaluation.model import MissingError, Opened, Timing
+from bench.evaluation.process import Asked
 from bench.go_sev_guest import REPORTS, built, written
 from tests.support.amd import AT, fake_amd
 
@@ -57,24 +57,14 @@ class Theirs:
             except FileNotFoundError as missing:
                 raise MissingError(f"go-sev-guest: {missing}") from missing
             written(fake_amd(Product.GENOA), folder)
-            command = [str(self.program), str(folder)]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-            stack.callback(self._process.communicate)
+            self._asked = Asked([str(self.program), str(folder)])
+            stack.callback(self._asked.close)
             self._closing = stack.pop_all()
 
     def sample(self) -> tuple[Timing, ...]:
         """Have it judge each report once; it ends where one is refused."""
-        pipe_in, pipe_out = self._process.stdin, self._process.stdout
-        assert pipe_in is not None
-        assert pipe_out is not None
         wall, start = time.time_ns(), time.monotonic_ns()
-        pipe_in.write("\n")
-        pipe_in.flush()
-        answer = pipe_out.readline()
-        if not answer:
-            raise FailedError("go-sev-guest ended")
+        answer = self._asked.ask("")
         return (_timing(start, wall, int(answer)),)
 
     def close(self) -> None:
