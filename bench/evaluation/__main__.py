@@ -1,6 +1,7 @@
 """`make evaluation`: measure, keep the samples as JSON, and make the report of them.
 
 python -m bench.evaluation run [--reduced] [--label snp] [--only CLASS ...]    measures, then makes the report
+python -m bench.evaluation again [--label snp] [WORKLOAD ...]                  measures these again, or the disturbed
 python -m bench.evaluation report                                              makes it again of what was measured
 python -m bench.evaluation table [--readme]                                    the main table, as README has it
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,6 +34,8 @@ def main() -> int:
     arguments = _arguments()
     if arguments.command == "run":
         return _run(arguments)
+    if arguments.command == "again":
+        return _again(arguments)
     runs = _read(arguments.out)
     if not runs.each:
         print(f"nothing was measured yet: {arguments.out} has no plain.json", file=sys.stderr)
@@ -49,6 +54,9 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--reduced", action="store_true", help="small, into a folder of its own: three minutes, two cores")
     run.add_argument("--label", choices=LABELS, default="plain", help="which columns are filled")
     run.add_argument("--only", nargs="+", choices=classes.NAMES, default=classes.NAMES, help="these classes")
+    again = commands.add_parser("again", help="measure workloads of a whole run again, and put them in their places")
+    again.add_argument("--label", choices=LABELS, default="plain", help="of which run")
+    again.add_argument("names", nargs="*", metavar="WORKLOAD", help="default: those of which load made a ratio untold")
     commands.add_parser("report", help="make the report again of what was measured")
     table_command = commands.add_parser("table", help="the main table, in Markdown")
     table_command.add_argument("--readme", action="store_true", help="put it into README.md")
@@ -73,6 +81,29 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     record.write(run, out / f"{arguments.label}.json")
     _report(_read(out), out)
+    return ending(run)
+
+
+def _again(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.out / f"{arguments.label}.json"
+    if not path.exists():
+        print(f"there is no run of which to measure anything again: {path}", file=sys.stderr)
+        return 2
+    run = record.read(path)
+    names = tuple(arguments.names) or tuple(each.name for each in run.workloads if judge.disturbed(each))
+    if unknown := [name for name in names if run.workload(name) is None]:
+        print(f"the run has no {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    if run.machine["cpu"] != machine.cpu():
+        print(f"the run is of another processor: {run.machine['cpu']}", file=sys.stderr)
+        return 2
+    touched = tuple(each for each in classes.NAMES if any(name.startswith(f"{each}/") for name in names))
+    found = {each.name: each for each in _measured(touched, Plan(reduced=run.reduced), names)}
+    when = f"{_now()}, at commit {_commit()}"
+    put = (replace(found[each.name], again=when) if each.name in found else each for each in run.workloads)
+    run = replace(run, workloads=tuple(put))
+    record.write(run, path)
+    _report(_read(arguments.out), arguments.out)
     return ending(run)
 
 
@@ -105,13 +136,15 @@ def _table(runs: Runs, readme: Path | None) -> int:
     return 0
 
 
-def _measured(names: tuple[str, ...], plan: Plan) -> Iterator[Measured]:
+def _measured(names: tuple[str, ...], plan: Plan, wanted: tuple[str, ...] = ()) -> Iterator[Measured]:
+    """Measure these classes, or of them the workloads that are wanted."""
     for name in names:
-        workloads = tuple(classes.load(name).workloads(plan))
+        workloads = tuple(each for each in classes.load(name).workloads(plan) if not wanted or each.name in wanted)
         build(workloads)
         for workload in workloads:
+            began = time.monotonic()
             measured = measure(workload, plan)
-            print(f"-- {measured.title}", flush=True)
+            print(f"-- {measured.title} ({time.monotonic() - began:.0f} s)", flush=True)
             for verdict in judge.verdicts(measured):
                 figure = f"{verdict.figure.median:7.3f}" if verdict.figure else f"none: {verdict.reasons[0]}"
                 print(f"   {verdict.comparison.step}: {verdict.comparison.name:36} {figure}", flush=True)

@@ -11,6 +11,12 @@ from .model import Comparison
 from .runs import Measured, Run, Runs
 
 NOT_MEASURED: Final = "not measured"
+# What is held inside over outside: the fastest of these configurations, over the fastest of them.
+ACROSS: Final = {
+    "best strict native": ("gcc", "clang", "gcc-v3", "clang-v3", "native"),
+    "bare engine": ("wasm", "bare"),
+    "whole runtime": ("runtime",),
+}
 _MANY: Final = 100
 
 
@@ -130,13 +136,17 @@ def times(ratio: float, digits: int = 2) -> str:
     return f"{ratio:.{digits}f}" if ratio < _MANY else f"{ratio:,.0f}"
 
 
+def titled(measured: Measured, step: str) -> str:
+    """Return what a table calls one step of a workload."""
+    return f"{measured.title}: {step}" if len(measured.steps) > 1 else measured.title
+
+
 def _ratio_rows(runs: Runs, class_name: str) -> Iterator[tuple[Cell, ...]]:
     first = runs.each[0]
     for measured in first.of_class(class_name):
         for each in measured.comparisons:
-            title = f"{measured.title}: {each.step}" if len(measured.steps) > 1 else measured.title
             yield (
-                Cell(text=title),
+                Cell(text=titled(measured, each.step)),
                 Cell(text=each.name),
                 *(told_cell(told(run, measured.name, each.name, each.step)) for run in (runs.plain, runs.snp)),
                 Cell(text=f"{each.at_most:g}" if each.at_most else ""),
@@ -160,7 +170,7 @@ def told_cell(judged: Verdict | None) -> Cell:
 def across_cell(runs: Runs, name: str, step: str, *, of: tuple[str, ...], over: tuple[str, ...]) -> Cell:
     """Return the ratio of configurations inside SEV-SNP over configurations outside, of one workload's step."""
     if runs.plain is None or runs.snp is None:
-        return Cell(text="", note="it takes a run in an SEV-SNP guest, and one outside on the same processor")
+        return Cell(text="", note="takes a run in an SEV-SNP guest, and one outside")
     inside, outside = runs.snp.workload(name), runs.plain.workload(name)
     if inside is None or outside is None:
         return Cell(text="")
@@ -168,6 +178,30 @@ def across_cell(runs: Runs, name: str, step: str, *, of: tuple[str, ...], over: 
         return Cell(text="no ratio", note="the two runs are of two processors")
     comparison = Comparison(name="", step=step, of=tuple(f"snp-{each}" for each in of), over=over)
     return ratio_cell(verdict(merged(outside=outside, inside=inside), comparison))
+
+
+def across_table(runs: Runs, class_name: str) -> tuple[Table, ...]:
+    """Return the table of what each layer of a class takes inside SEV-SNP over outside; none without both runs."""
+    if runs.plain is None or runs.snp is None:
+        return ()
+    head = ("workload", *ACROSS)
+    rows = tuple(_across_rows(runs, runs.plain.of_class(class_name)))
+    return (Table(caption="In SEV-SNP over outside, each configuration over itself", head=head, rows=rows),)
+
+
+def _across_rows(runs: Runs, workloads: tuple[Measured, ...]) -> Iterator[tuple[Cell, ...]]:
+    for measured in workloads:
+        names = {column.configuration.name for column in measured.columns}
+        for step in measured.steps:
+            yield (
+                Cell(text=titled(measured, step.name)),
+                *(
+                    across_cell(runs, measured.name, step.name, of=there, over=there)
+                    if (there := tuple(each for each in wanted if each in names))
+                    else Cell(text="")
+                    for wanted in ACROSS.values()
+                ),
+            )
 
 
 def _seconds_rows(run: Run, class_name: str) -> Iterator[tuple[Cell, ...]]:
@@ -178,7 +212,7 @@ def _seconds_rows(run: Run, class_name: str) -> Iterator[tuple[Cell, ...]]:
 
 def _step_rows(measured: Measured, index: int) -> Iterator[tuple[Cell, ...]]:
     step = measured.steps[index]
-    title = f"{measured.title}: {step.name}" if len(measured.steps) > 1 else measured.title
+    title = titled(measured, step.name)
     for column in measured.columns:
         name = Cell(text=column.configuration.title, note=column.configuration.flags)
         if not column.samples:

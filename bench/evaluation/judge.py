@@ -19,6 +19,7 @@ from .statistic import RatioFigure, Summary, ratio, summary
 LEAST_SHARE: Final = 0.9
 # Cores that something else kept busy: what shares caches and memory shows in the time even on the other core.
 MOST_OTHERS: Final = 0.2
+UNDER_LOAD: Final = "the machine was under load"
 # How far the monotonic and the wall clock may be apart: a wall clock is slewed by at most 500 ppm.
 _CLOCKS_APART_NS: Final = 20_000_000
 _CLOCKS_APART_SHARE: Final = 0.01
@@ -70,6 +71,11 @@ def verdict(measured: Measured, comparison: Comparison) -> Verdict:
     return Verdict(comparison=comparison, figure=ratio(above, below), reasons=(), of=of.name, over=over.name)
 
 
+def disturbed(measured: Measured) -> bool:
+    """Return whether any of its ratios is not told because of what else the machine did."""
+    return any(UNDER_LOAD in reason for each in verdicts(measured) for reason in each.reasons)
+
+
 def merged(*, outside: Measured, inside: Measured) -> Measured:
     """Return one workload of two runs, where the columns from inside SEV-SNP are named `snp-...`."""
     columns = [replace(each, configuration=_inside(each.configuration)) for each in inside.columns]
@@ -117,13 +123,13 @@ def _missing(measured: Measured, comparison: Comparison) -> Iterator[str]:
 
 def _under_load(measured: Measured, columns: Iterable[Column], index: int) -> Iterator[str]:
     if measured.others > MOST_OTHERS:
-        yield f"the machine was under load: {measured.others:.2f} cores were busy with something else"
+        yield f"{UNDER_LOAD}: {measured.others:.2f} cores were busy with something else"
         return
     for column in columns:
         calm = sum(_had_its_core(each[index], busy=measured.busy) for each in column.samples)
         if calm * 2 <= len(column.samples):
             yield (
-                f"{column.configuration.title}: the machine was under load: it had its core in only {calm} of "
+                f"{column.configuration.title}: {UNDER_LOAD}: it had its core in only {calm} of "
                 f"{len(column.samples)} samples"
             )
 

@@ -8,10 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+from twocvm_guest.platforms.detect import look_at_azure
 
 # What settles the speed of memory and cores, as far as the kernel tells; a virtual machine often has none of them.
 _SETTINGS: Final = {
@@ -68,10 +70,15 @@ def tools() -> Mapping[str, str]:
     return found
 
 
-def is_snp_guest() -> bool:
-    """Return whether this machine has the device that only an SEV-SNP guest has."""
+def is_snp_guest(paravisor: Callable[[], tuple[bool, str]] = look_at_azure) -> bool:
+    """Return whether this machine has the device that only an SEV-SNP guest has, or is under a paravisor that has it.
+
+    Args:
+        paravisor: Looks for one.
+    """
     provider = Path("/sys/kernel/config/tsm/report")
-    return Path("/dev/sev-guest").exists() or (provider.is_dir() and Path("/sys/module/sev_guest").exists())
+    own = Path("/dev/sev-guest").exists() or (provider.is_dir() and Path("/sys/module/sev_guest").exists())
+    return own or paravisor()[0]
 
 
 def one_line(machine: Mapping[str, Any]) -> str:

@@ -78,6 +78,7 @@ def _workload(measured: Measured) -> dict[str, Any]:
         "tolerance": measured.tolerance,
         "busy": measured.busy,
         "others": measured.others,
+        "again": measured.again,
         "columns": [_column(each) for each in measured.columns],
         "comparisons": [asdict(each) | {"of": list(each.of), "over": list(each.over)} for each in measured.comparisons],
         "ratios": [
@@ -128,6 +129,7 @@ def _measured(document: Mapping[str, Any]) -> Measured:
         tolerance=document["tolerance"],
         busy=document["busy"],
         others=document["others"],
+        again=document.get("again", ""),
     )
 
 

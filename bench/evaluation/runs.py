@@ -34,6 +34,7 @@ class Measured:
 
     Attributes:
         others: How many cores were busy with anything else meanwhile.
+        again: When it was measured again and at which commit; empty where that was with all others.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Measured:
     tolerance: float
     busy: bool
     others: float
+    again: str = ""
 
     def column(self, name: str) -> Column | None:
         """The configuration of that name, if it has one."""

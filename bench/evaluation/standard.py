@@ -99,7 +99,7 @@ def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
             *(_native_offer(it, each) for each in natives),
             Offer(configuration=WASM, open=partial(_open_wasm, it), build=partial(_compiled, it)),
         ),
-        comparisons=tuple(comparison for number in range(len(it.steps)) for comparison in _comparisons(it, number)),
+        comparisons=tuple(each for number in range(len(it.steps)) for each in _comparisons(it, number, natives)),
         tolerance=it.tolerance,
         rounds=rounds,
     )
@@ -110,7 +110,9 @@ def kernel(it: Kernel, plan: Plan) -> Iterator[Workload]:
             steps=(Step(name="run", units=1, unit="runs"),),
             offers=whole_offers(partial(whole_of, it), it.whole, memory_bytes=it.memory_bytes),
             comparisons=WHOLE_COMPARISONS,
-            rounds=rounds,
+            rounds=1 if plan.reduced else rounds,
+            # A run waits for its processes too. To leave out those that waited most would be to flatter it.
+            busy=False,
         )
 
 
@@ -159,7 +161,7 @@ def _with_includes(sources: Sources) -> Sources:
     return replace(sources, includes=tuple(dict.fromkeys(path.parent for path in sources.files)))
 
 
-def _comparisons(it: Kernel, number: int) -> Iterator[Comparison]:
+def _comparisons(it: Kernel, number: int, natives: tuple[Native, ...]) -> Iterator[Comparison]:
     step = it.steps[number].name
     yield Comparison(
         name=OVER_BEST,
@@ -168,13 +170,14 @@ def _comparisons(it: Kernel, number: int) -> Iterator[Comparison]:
         over=STRICT,
         at_most=it.bounds[number] if it.bounds else 0.0,
     )
-    yield Comparison(
-        name=OVER_PAPERS,
-        step=step,
-        of=(WASM.name,),
-        over=PAPER,
-        paper=it.paper[number] if it.paper else "",
-    )
+    if set(natives) & set(build.PAPER):
+        yield Comparison(
+            name=OVER_PAPERS,
+            step=step,
+            of=(WASM.name,),
+            over=PAPER,
+            paper=it.paper[number] if it.paper else "",
+        )
     if it.floats:
         yield Comparison(name=OVER_FAST, step=step, of=(WASM.name,), over=FAST)
 
@@ -190,15 +193,19 @@ def _compiled(it: Kernel) -> Path:
 
 def _open_native(it: Kernel, native: Native) -> Opened:
     path = native_library(it, native)
-    files = _digests(*it.sources, path)
+    files = _digests(*_all_sources(it), path)
     return Opened(candidate=Hosted("native", path, it.request), files=files)
 
 
 def _open_wasm(it: Kernel) -> Opened:
     component = called_component(it)
     path = engine.compiled(component)
-    files = _digests(*it.sources, component, path)
+    files = _digests(*_all_sources(it), component, path)
     return Opened(candidate=Hosted("engine", path, it.request), files=files)
+
+
+def _all_sources(it: Kernel) -> tuple[Path, ...]:
+    return (*it.sources, *(it.callee().sources if it.callee else ()))
 
 
 def _digests(*paths: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from bench.evaluation.chapter import (
     Point,
     Table,
     across_cell,
+    across_table,
     ratio_table,
     seconds_table,
     told,
@@ -54,6 +55,7 @@ def chapter(runs: Runs) -> Chapter:
             _layers(runs),
             _kernels(first),
             ratio_table(runs, "arithmetic", "All ratios"),
+            *across_table(runs, "arithmetic"),
             *(seconds_table(run, "arithmetic", f"Times of one unit of work ({run.label})") for run in runs.each),
         ),
         conclusions=(

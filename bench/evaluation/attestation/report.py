@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from bench.evaluation.chapter import Cell, Chapter, Line, Plot, Point, Table, duration, ratio_table
-from bench.evaluation.judge import MOST_OTHERS, column_summary, unsound
+from bench.evaluation.judge import MOST_OTHERS, UNDER_LOAD, column_summary, unsound
 from bench.evaluation.model import Configuration
 from bench.evaluation.runs import Column, Measured, Run, Runs
 
@@ -21,7 +22,6 @@ _COLUMNS: Final = (told.DIRECT, told.BROKER, told.RECEIPTS, told.REAL_DEVICE)
 
 def chapter(runs: Runs) -> Chapter:
     """Return the class's part of the report."""
-    first = runs.each[0]
     return Chapter(
         title="Concurrent attestation",
         paragraphs=(
@@ -31,11 +31,8 @@ def chapter(runs: Runs) -> Chapter:
             "one report. In a guest with a real device, that is asked too.",
         ),
         parts=(
-            _by_position(first),
-            _ten(first),
-            _serial(first),
-            _by_threads(first),
-            _calls(first),
+            # The real device is in the one run and not in the other, so each has all of it.
+            *(part for run in runs.each for part in _of_run(run)),
             ratio_table(runs, "attestation", "All ratios"),
         ),
         conclusions=(
@@ -48,6 +45,13 @@ def chapter(runs: Runs) -> Chapter:
             "The stand-in says nothing of a real device, but that this is how 4.4 ms one at a time behaves.",
         ),
     )
+
+
+def _of_run(run: Run) -> tuple[Plot | Table, ...]:
+    parts = (_by_position(run), _ten(run), _serial(run), _by_threads(run), _calls(run))
+    if run.label == "plain":
+        return parts
+    return tuple(replace(part, caption=f"In SEV-SNP. {part.caption}") for part in parts)
 
 
 def _by_position(run: Run) -> Plot:
@@ -122,7 +126,7 @@ def _time(run: Run, measured: Measured, which: Configuration, index: int) -> Cel
 
 def reasons(measured: Measured, column: Column, index: int) -> tuple[str, ...]:
     """Say why a time of this workload is not to be told, if it is not."""
-    load = (f"the machine was under load: {measured.others:.2f} cores",) if measured.others > MOST_OTHERS else ()
+    load = (f"{UNDER_LOAD}: {measured.others:.2f} cores",) if measured.others > MOST_OTHERS else ()
     return (*load, *unsound(column, measured.steps[index], index))
 
 

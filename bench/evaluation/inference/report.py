@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.evaluation.chapter import Bar, Bars, Cell, Chapter, Table, across_cell, ratio_table, seconds_table, told_cell
+from bench.evaluation.chapter import (
+    Bar,
+    Bars,
+    Cell,
+    Chapter,
+    Table,
+    across_cell,
+    across_table,
+    ratio_table,
+    seconds_table,
+    told_cell,
+)
 from bench.evaluation.chapter import told as told_of
 from bench.evaluation.judge import column_summary
 from bench.evaluation.runs import Run, Runs
@@ -38,6 +49,7 @@ def chapter(runs: Runs) -> Chapter:
             _layers(runs),
             _times(first),
             ratio_table(runs, "inference", "All ratios"),
+            *across_table(runs, "inference"),
             *(seconds_table(run, "inference", f"Times of one image ({run.label})") for run in runs.each),
         ),
         conclusions=(

@@ -59,6 +59,7 @@ uint64_t work(uint64_t step, uint64_t times) {
     uint64_t digest = 0;
     for (uint64_t k = 0; k < times; k++) {
         memset(groups, 0, places * sizeof *groups);
+        __asm__ volatile("" : : : "memory"); /* Rows may have changed: each round is to be done. */
         for (size_t i = 0; i < count; i++) {
             add(&rows[i]);
         }

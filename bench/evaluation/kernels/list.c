@@ -1,4 +1,9 @@
-/* Walks a list of nodes of 16 bytes that lie in random order, again and again; the last node's place is the result. */
+/*
+ * Walks a list of nodes of 16 bytes that lie in random order, again and again; where each walk ends is the result.
+ *
+ * The last node leads to the first. So every step waits for the one before, that of another walk too: a processor cannot
+ * do several walks at once, which it does of short lists that end.
+ */
 
 #include <stdlib.h>
 
@@ -32,7 +37,7 @@ uint64_t prepare(uint64_t size, uint64_t seed) {
         order[other] = last;
     }
     for (size_t i = 0; i < count; i++) {
-        nodes[order[i]] = (struct node){i + 1 < count ? &nodes[order[i + 1]] : NULL, i};
+        nodes[order[i]] = (struct node){&nodes[order[(i + 1) % count]], i + 1};
     }
     first = &nodes[order[0]];
     free(order);
@@ -42,14 +47,14 @@ uint64_t prepare(uint64_t size, uint64_t seed) {
 uint64_t work(uint64_t step, uint64_t times) {
     (void)step;
     sum = 0;
+    const struct node *node = first;
     for (uint64_t k = 0; k < times; k++) {
-        const struct node *node = first;
-        while (node->next != NULL) {
+        do {
             node = node->next;
-        }
+        } while (node != first);
         sum += (uint64_t)(node - nodes) + node->number;
-        /* What was in memory may have changed, as far as a compiler knows: each walk is to be walked. */
-        __asm__ volatile("" : : : "memory");
+        /* Neither what is in memory nor where the walk is, is known to a compiler: each walk is to be walked. */
+        __asm__ volatile("" : "+r"(node) : : "memory");
     }
     return sum;
 }

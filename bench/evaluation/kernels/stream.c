@@ -1,8 +1,15 @@
-/* The four kernels of McCalpin's STREAM over arrays of f64: copy, scale, add, triad. */
+/*
+ * The four kernels of McCalpin's STREAM over arrays of f64: copy, scale, add, triad.
+ *
+ * The arrays lie in one piece of memory, everywhere alike, and not at the same place of a page: where they do, what one
+ * stores holds up what another loads, and which allocator it was decides the result.
+ */
 
 #include <stdlib.h>
 
 #include "kernel.h"
+
+enum { LINE = 64, APART = 4096 / 3 / LINE * LINE };
 
 static double *restrict a, *restrict b, *restrict c;
 static size_t n;
@@ -10,12 +17,14 @@ static const double factor = 3;
 
 uint64_t prepare(uint64_t size, uint64_t seed) {
     n = (size_t)size;
-    a = malloc(n * sizeof *a);
-    b = malloc(n * sizeof *b);
-    c = malloc(n * sizeof *c);
-    if (a == NULL || b == NULL || c == NULL) {
+    size_t each = (n * sizeof *a + LINE - 1) / LINE * LINE + APART;
+    char *all = aligned_alloc(LINE, 3 * each);
+    if (all == NULL) {
         return 0;
     }
+    a = (double *)(void *)all;
+    b = (double *)(void *)(all + each);
+    c = (double *)(void *)(all + 2 * each);
     for (size_t i = 0; i < n; i++) {
         a[i] = next_fraction(&seed);
         b[i] = 2;
@@ -72,6 +81,8 @@ uint64_t work(uint64_t step, uint64_t times) {
             /* Into c, so that the next round finds what this one did. */
             triad(a, b, c);
         }
+        /* Somebody may have looked at it: so each round is to be done, and none is another one's. */
+        __asm__ volatile("" : : : "memory");
     }
     return some_of(step == 1 ? b : c);
 }

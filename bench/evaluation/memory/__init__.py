@@ -43,6 +43,11 @@ _STREAM_ARRAYS: Final = (2, 2, 3, 3)
 _NODE_BYTES: Final = 16
 # A dependent load takes four cycles or more; less than this, and nothing was loaded.
 _LEAST_SECONDS_A_LOAD: Final = 1e-9
+# No core has 200 GB/s of a memory, or of a cache as large as these arrays.
+_LEAST_SECONDS_A_BYTE: Final = 5e-12
+# Parsing a statement, and stepping to the next row: dozens of instructions and more.
+_LEAST_SECONDS_A_REQUEST: Final = 2e-8
+_LEAST_SECONDS_A_ROW: Final = 2e-9
 
 
 def workloads(plan: Plan) -> Iterator[Workload]:
@@ -64,16 +69,17 @@ def queries(plan: Plan) -> Kernel:
         sources=(KERNELS / "queries.c",),
         request=Request(size=rows, times=(rows, reads, scans), fresh=True),
         steps=(
-            Step(name="insert", units=rows, unit="rows"),
-            Step(name="point reads", units=reads, unit="reads"),
-            Step(name="full scans", units=scans, unit="scans"),
+            Step(name="insert", units=rows, unit="rows", least_seconds=_LEAST_SECONDS_A_REQUEST),
+            Step(name="point reads", units=reads, unit="reads", least_seconds=_LEAST_SECONDS_A_REQUEST),
+            Step(name="full scans", units=scans, unit="scans", least_seconds=rows * _LEAST_SECONDS_A_ROW),
         ),
         bounds=_MOST_SQLITE,
         paper=_PAPER_SQLITE,
         whole=Request(size=whole_rows, times=(whole_rows, reads, scans)),
         memory_bytes=1 << 30,
         rounds=5,
-        natives=build.PAPER if plan.reduced else (),
+        # SQLite is long to compile: the reduced run has it of the compiler that the component is of too.
+        natives=build.BEST[1:] if plan.reduced else (),
         callee=lambda: _database(sqlite(fetches=plan.fetches)),
     )
 
@@ -106,7 +112,7 @@ def _stream(numbers: int, plan: Plan) -> Kernel:
         sources=(KERNELS / "stream.c",),
         request=Request(size=numbers, times=(times,) * 4),
         steps=tuple(
-            Step(name=name, units=times * arrays * numbers * 8, unit="bytes")
+            Step(name=name, units=times * arrays * numbers * 8, unit="bytes", least_seconds=_LEAST_SECONDS_A_BYTE)
             for name, arrays in zip(_STREAM_STEPS, _STREAM_ARRAYS, strict=True)
         ),
         bounds=(_MOST_STREAM,) * 4,

@@ -46,13 +46,14 @@ class Replaced:
 
 def _elsewhere(extra: Extra, module: str, plan: Plan, repeats: int, **more: str) -> Opened:
     request: dict[str, object] = {"size": SIZE, "seed": _SEED, "repeats": repeats, "tolerance": TOLERANCE, **more}
-    return Opened(candidate=extras.served(extras.python(extra, fetches=plan.fetches), module, request))
+    candidate = extras.served(extras.python(extra, fetches=plan.fetches), module, request)
+    return Opened(candidate=candidate, files=extras.digests(extra, module))
 
 
 def _parties(plan: Plan, repeats: int, *, linked: bool) -> Opened:
     request: dict[str, object] = {"size": SIZE, "seed": _SEED, "repeats": repeats}
     python = extras.python(extras.PEERS, fetches=plan.fetches)
-    return Opened(candidate=Parties(python, request, linked=linked))
+    return Opened(candidate=Parties(python, request, linked=linked), files=extras.digests(extras.PEERS, "mpc_party"))
 
 
 def _openfhe(scheme: str, way: str, algorithm: str, *, paper: str = "") -> Replaced:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bench.evaluation.chapter import Cell, Chapter, Table, duration, ratio_table, seconds_table, told, told_cell
+from bench.evaluation.chapter import (
+    Cell,
+    Chapter,
+    Table,
+    across_table,
+    duration,
+    ratio_table,
+    seconds_table,
+    told,
+    told_cell,
+)
 from bench.evaluation.judge import column_summary
 from bench.evaluation.runs import Measured, Run, Runs
 
@@ -37,6 +47,7 @@ def chapter(runs: Runs) -> Chapter:
         parts=(
             _ways(first),
             ratio_table(runs, "replaces", "All ratios"),
+            *across_table(runs, "replaces"),
             *(seconds_table(run, "replaces", f"Times of one product ({run.label})") for run in runs.each),
         ),
         conclusions=(

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from bench.evaluation.chapter import Bars, Cell, Chapter, Plot, Table
+from bench.evaluation.chapter import Bars, Cell, Chapter, Plot, Table, ratio_cell, titled
 from bench.evaluation.judge import verdicts
 from bench.evaluation.machine import one_line
 from bench.evaluation.runs import Run, Runs
@@ -38,6 +38,8 @@ def _page(runs: Runs, chapters: tuple[Chapter, ...]) -> Iterator[str]:
     yield from _warnings(runs)
     for run in runs.each:
         yield from _machine(run)
+    for run in runs.each:
+        yield from _table(_bounds(run))
     for chapter in chapters:
         yield from _chapter(chapter)
     yield "</main></body></html>\n"
@@ -58,6 +60,9 @@ def _warnings(runs: Runs) -> Iterator[str]:
                 f'<p class="warning">The run {_WHERE[run.label]} was the reduced one: it shows that everything works, '
                 "and its figures are of sizes too small to conclude anything from.</p>"
             )
+        if later := [each for each in run.workloads if each.again]:
+            shown = "; ".join(f"{each.title} ({each.again})" for each in later)
+            yield f'<p class="warning">Measured again after the run {_WHERE[run.label]}: {escape(shown)}.</p>'
         if refused := sum(verdict.figure is None for each in run.workloads for verdict in verdicts(each)):
             yield (
                 f'<p class="warning">{refused} ratios of the run {_WHERE[run.label]} are not told; in their place is '
@@ -79,6 +84,26 @@ def _machine(run: Run) -> Iterator[str]:
     yield f"<h3>Measured {_WHERE[run.label]}</h3><dl>"
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows.items())
     yield "</dl>"
+
+
+def _bounds(run: Run) -> Table:
+    """Everything that this project holds itself to, before all that it is part of."""
+    bounded = [(each, verdict) for each in run.workloads for verdict in verdicts(each) if verdict.comparison.at_most]
+    held = sum(verdict.holds is True for _, verdict in bounded)
+    missed = sum(verdict.holds is False for _, verdict in bounded)
+    caption = (
+        f"Bounds, {_WHERE[run.label]}: {held} hold, {missed} do not, {len(bounded) - held - missed} are not judged"
+    )
+    rows = (
+        (
+            Cell(text=titled(each, verdict.comparison.step)),
+            Cell(text=verdict.comparison.name),
+            ratio_cell(verdict),
+            Cell(text=f"{verdict.comparison.at_most:g}"),
+        )
+        for each, verdict in bounded
+    )
+    return Table(caption=caption, head=("workload", "ratio of times", "here", "at most"), rows=tuple(rows))
 
 
 def _load(averages: list[float]) -> str:

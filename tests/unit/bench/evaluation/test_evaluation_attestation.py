@@ -10,8 +10,9 @@ import pytest
 from bench.evaluation.attestation import asking, chapter, report, told, workloads
 from bench.evaluation.attestation.crowd import Crowd, places
 from bench.evaluation.chapter import Cell, Table
+from bench.evaluation.limit import OverrunError, within
 from bench.evaluation.model import FailedError, MissingError, Plan, Step
-from bench.evaluation.runs import Column, Measured
+from bench.evaluation.runs import Column, Measured, Runs
 from tests.support.attested_guest import Scene
 from tests.support.evaluations import measured, run, runs, timing
 from tests.support.notified import device_for_thread
@@ -164,6 +165,30 @@ def test_third_call_is_marked() -> None:
     rows = {row[1].text: row[2] for row in _table(_ten(calls=3), "Calls of the device").rows}
     assert (rows[told.BROKER.title].text, rows[told.BROKER.title].holds) == ("3", False)
     assert (rows[told.DIRECT.title].text, rows[told.DIRECT.title].holds) == ("10", None)
+
+
+def test_a_real_device_is_told_of_beside_a_run_outside() -> None:
+    """The run in an SEV-SNP guest has all tables of its own, with the device that only it has."""
+    real = _column(told.REAL_DEVICE, SERIAL, 10)
+    inside = replace(_ten(), columns=(*_ten().columns, real))
+    both = Runs(plain=run(_ten()), snp=run(inside, label="snp", snp=True))
+    tables = [each for each in chapter(both).parts if isinstance(each, Table)]
+    outside_ten, inside_ten = (each for each in tables if "Ten at once" in each.caption)
+    assert told.REAL_DEVICE.title not in outside_ten.head
+    assert inside_ten.caption.startswith("In SEV-SNP")
+    first, *_ = inside_ten.rows
+    assert first[inside_ten.head.index(told.REAL_DEVICE.title)].text == "4.4 ms"
+
+
+def test_one_that_is_never_answered_is_waited_for_no_longer() -> None:
+    """Who was interrupted goes on; the thread that waits for an answer ends with the program."""
+    never = threading.Event()
+    crowd = Crowd([lambda: None, never.wait], calls=lambda: 0, end=lambda: None)
+    with pytest.raises(OverrunError), within(0.2):
+        crowd.sample()
+    crowd.close()
+    assert all(each.daemon for each in threading.enumerate() if "answered" in each.name)
+    never.set()
 
 
 def test_chapter_without_these_workloads() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from bench.evaluation.judge import Verdict, merged, verdict
+from bench.evaluation import classes
+from bench.evaluation.judge import Verdict, disturbed, merged, verdict
+from bench.evaluation.model import Plan
 from bench.evaluation.runs import Column, Measured
 from bench.evaluation.statistic import ratio, summary
 from tests.support.evaluations import COMPARISON, absent, column, measured, timing
@@ -71,6 +75,43 @@ def test_a_removed_loop_gives_no_ratio() -> None:
     assert found.reasons == ("by gcc: the loop was removed: one of its things took less than 1 ns",)
 
 
+def test_everything_that_computes_has_a_least_time() -> None:
+    """A removed loop is noticed in any kernel; of a chase natively in L1 it is what takes less than 1 ns."""
+    found = {
+        (each.name, step.name): step
+        for name in ("arithmetic", "memory", "inference", "replaces")
+        for each in classes.load(name).workloads(Plan(reduced=False, fetches=False))
+        for step in each.steps
+        if not each.name.endswith(("-whole", "-process"))
+    }
+    assert not [name for name, step in found.items() if step.least_seconds <= 0]
+    chases = {step.least_seconds for name, step in found.items() if name[1] in ("follow", "walk")}
+    assert chases == {1e-9}
+
+
+def test_a_chase_in_l1_under_a_nanosecond_gives_no_ratio() -> None:
+    """Natively half a nanosecond a step is named, whatever the component took."""
+    there = classes.load("arithmetic").workloads(Plan(reduced=True, fetches=False))
+    (step,) = next(each for each in there if each.name == "arithmetic/chase-l1").steps
+    seconds = step.units * 0.5e-9
+    it = measured({"gcc": [seconds] * 3, "wasm": [seconds * 3] * 3})
+    found = _judged(replace(it, steps=(replace(step, name="work"),)))
+    assert found.figure is None
+    assert found.reasons == ("by gcc: the loop was removed: one of its steps took less than 1 ns",)
+
+
+def test_a_whole_run_may_wait() -> None:
+    """What the runtime waits for is its own, so that no run of it is left out for that, as no other configuration's."""
+    wholes = [
+        each
+        for name in ("arithmetic", "memory", "inference")
+        for each in classes.load(name).workloads(Plan(reduced=False, fetches=False))
+        if each.name.endswith("-whole")
+    ]
+    assert len(wholes) == 10
+    assert not any(each.busy for each in wholes)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -93,6 +134,8 @@ def test_a_busy_machine_gives_no_ratio() -> None:
     found = _with_wasm(column("wasm", [1.0]), others=0.9)
     assert found.figure is None
     assert found.reasons == ("the machine was under load: 0.90 cores were busy with something else",)
+    assert disturbed(measured({"gcc": [1.0], "wasm": [1.0]}, others=0.9))
+    assert not disturbed(measured({"gcc": [1.0]}))
 
 
 def test_samples_without_their_core_do_not_count() -> None:

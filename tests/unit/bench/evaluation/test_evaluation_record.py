@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,16 @@ from tests.support.evaluations import absent, measured, run
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     """Every sample, digest and reason comes back; what follows from them stands beside."""
     whole = run(measured({"gcc": [1.0, 1.1], "wasm": [2.0, 2.1]}, columns=(absent("clang", "not here"),)))
+    whole = replace(whole, workloads=(*whole.workloads, replace(measured(), again="later, at commit 00")))
     record.write(whole, tmp_path / "plain.json")
     assert record.read(tmp_path / "plain.json") == whole
     document = json.loads((tmp_path / "plain.json").read_bytes())
     assert document["workloads"][0]["ratios"][0]["figure"]["least"] == 2.0
     assert [each["empty"] for each in document["workloads"][0]["columns"]] == ["", "", "not here"]
+    # What was written before there was a second time for anything has none.
+    del document["workloads"][1]["again"]
+    (tmp_path / "plain.json").write_text(json.dumps(document))
+    assert record.read(tmp_path / "plain.json").workloads[1].again == ""
 
 
 @pytest.mark.parametrize(

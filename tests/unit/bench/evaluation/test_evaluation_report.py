@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.evaluation import __main__ as command
-from bench.evaluation import classes, record, table
+from bench.evaluation import classes, machine, record, table
 from bench.evaluation.chapter import Bar, Bars, Cell, Chapter, Line, Plot, Point, Table, duration
 from bench.evaluation.model import Comparison, Plan
 from bench.evaluation.report.page import page
@@ -72,6 +72,16 @@ def test_the_page_is_whole_and_inert() -> None:
     assert "A <chip> & more" in found.text
 
 
+def test_the_page_begins_with_what_holds_and_what_does_not() -> None:
+    """Every bound is told before all else, with a missed one said in words, and one without a ratio with its reason."""
+    missed = measured({"gcc": [1.0], "wasm": [2.0]})
+    text = _page(runs(missed, measured({"gcc": [1.0], "wasm": [1.5]}), measured({"wasm": [1.0]}))).text
+    table_text, _, _ = text.partition("Arithmetic")
+    assert "1 hold, 1 do not, 1 are not judged" in table_text
+    assert "2.00, above" in table_text
+    assert "no gcc" in table_text
+
+
 def test_a_browser_loads_nothing_else(tmp_path: Path) -> None:
     """A real browser draws the page and asks its server for nothing more."""
     visit = visited(page(runs(_layers(2.0)), [classes.load("arithmetic").chapter(runs(_layers(2.0)))]), tmp_path)
@@ -130,6 +140,31 @@ def test_the_outer_layer_is_told_of_one_processor_only() -> None:
     assert "the two runs are of two processors" in apart
 
 
+def _sqlite(wasm: float) -> Measured:
+    it = measured({"gcc": [1.0], "wasm": [wasm]}, name="memory/sqlite")
+    steps = tuple(replace(it.steps[0], name=name) for name in ("insert", "point reads", "full scans"))
+    columns = tuple(replace(each, samples=(each.samples[0] * 3,)) for each in it.columns)
+    wanted = tuple(Comparison(name=OVER_PAPERS, step=each.name, of=("wasm",), over=("gcc", "clang")) for each in steps)
+    return replace(it, steps=steps, columns=columns, comparisons=wanted)
+
+
+def test_layers_on_memory_stand_beside_figure_9() -> None:
+    """Outside there is the component over native; with a run inside, each layer over the other, for each step."""
+    (table_outside,) = (each for each in _memory(runs(_sqlite(2.0))) if "figure 9" in each.caption)
+    assert [row[1].text for row in table_outside.rows] == ["2.00", "", "", ""] * 3
+    both = Runs(plain=run(_sqlite(2.0)), snp=run(_sqlite(3.0), label="snp", snp=True))
+    found = {each.caption: each for each in _memory(both)}
+    layers = next(each for caption, each in found.items() if "figure 9" in caption)
+    assert [row[1].text for row in layers.rows] == ["2.00", "1.00", "1.50", "3.00"] * 3
+    across = next(each for caption, each in found.items() if "each configuration over itself" in caption)
+    assert [[cell.text for cell in row[1:]] for row in across.rows] == [["1.00", "1.50", ""]] * 3
+    assert not [each for each in _memory(runs(_sqlite(2.0))) if "over itself" in each.caption]
+
+
+def _memory(of: Runs) -> list[Table]:
+    return [each for each in classes.load("memory").chapter(of).parts if isinstance(each, Table)]
+
+
 def test_plots_have_every_point_with_its_numbers() -> None:
     """Each point and bar says its numbers, a group without a bar has none, and one number alone can be drawn."""
     line = Line(name="a & b", points=(Point(x=32, y=1.5, deviation=0.1), Point(x=1024, y=1.0)))
@@ -180,6 +215,7 @@ def test_the_table_is_put_where_readme_has_its_marks(tmp_path: Path) -> None:
     assert text.endswith("after\n")
     assert "old" not in text
     assert "A <chip> & more" in text
+    assert f"at commit {'0' * 12}." in text
     assert text.count(table.BEGIN) == 1
     readme.write_text("nothing")
     with pytest.raises(ValueError, match="no place"):
@@ -204,6 +240,8 @@ def test_what_is_told_is_what_is_measured(plan: Plan) -> None:
         assert {wanted.step for wanted in each.comparisons} <= {step.name for step in each.steps}
     if not plan.reduced:
         assert {ratio for row in table.ROWS for ratio in row.ratios} <= there
+        wholes = {name for name, comparison, _ in there if comparison in table.WHOLE_COLUMNS.values()}
+        assert {f"{name}-whole" for name in table.WHOLE} == {name for name in wholes if name.endswith("-whole")}
 
 
 def test_a_label_that_this_machine_is_not_is_refused(
@@ -215,6 +253,48 @@ def test_a_label_that_this_machine_is_not_is_refused(
     assert command.main() == 2
     assert "no SEV-SNP guest" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_under_a_paravisor_is_an_snp_guest_too() -> None:
+    """On Azure a guest has no device of its own, and is one all the same."""
+    assert machine.is_snp_guest(lambda: (True, "usable"))
+    assert machine.is_snp_guest(lambda: (False, "none")) is Path("/dev/sev-guest").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["nothing/at-all"], "has no nothing/at-all"), ([], "of another processor")],
+)
+def test_nothing_is_measured_again_that_does_not_belong(
+    names: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A workload that the run has not, another machine's run, or no run at all."""
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "again", *names])
+    assert command.main() == 2
+    assert "there is no run" in capsys.readouterr().err
+    record.write(run(_layers(2.0)), tmp_path / "plain.json")
+    before = (tmp_path / "plain.json").read_bytes()
+    assert command.main() == 2
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "plain.json").read_bytes() == before
+
+
+def test_what_was_disturbed_is_measured_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It takes its old place, with when and at which commit; what was told stays, and the page says what is newer."""
+    loud = measured({"gcc": [1.0], "wasm": [2.0]}, name="attestation/at-once-1", others=0.9)
+    found = run(_layers(2.0), loud, reduced=True, cpu=machine.cpu())
+    record.write(found, tmp_path / "plain.json")
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "again"])
+    assert command.main() in (0, 1)
+    now = record.read(tmp_path / "plain.json")
+    assert [each.name for each in now.workloads] == [each.name for each in found.workloads]
+    assert now.workloads[0] == found.workloads[0]
+    assert now.workloads[1].again.split(", at commit ")[1]
+    assert now.workloads[1].column("direct").samples  # type: ignore[union-attr]
+    assert "Measured again" in (tmp_path / "report.html").read_text()
+    assert "-- 1 at once" in capsys.readouterr().out
 
 
 def test_a_report_is_made_again_of_what_was_measured(
