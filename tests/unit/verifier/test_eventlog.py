@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twocvm_verifier import eventlog
-from twocvm_verifier.binding import LogPosition
+from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import LogProofError, MalformedError, ReleaseError
 from twocvm_verifier.eventlog import Event, EventLog, EventType, Outcome, VerifiedLog
 from twocvm_verifier.strictjson import canonical
@@ -123,6 +123,17 @@ def test_the_chain_is_the_one_of_the_specification() -> None:
         jcs = json.dumps(event, sort_keys=True, separators=(",", ":")).encode()
         head = hashlib.sha256(b"2cvm.log.v1\x00" + head + jcs).digest()
     assert _log(*WHOLE).position == LogPosition(head=head, events=len(WHOLE))
+
+
+def test_starts_of_one_launch_part_at_the_first_go() -> None:
+    """Two starts under one REPORT_ID share heads until a go, which names the key of one; their claims share nothing."""
+    goes = [{"report_id": REPORT_ID.hex(), "guest_spki_sha256": key.hex()} for key in (MANIFEST, ROSTER)]
+    logs = [_log(PLATFORM, LOCK, eventlog.go_event(participant="a", sha256=eventlog.go_digest(go))) for go in goes]
+    one, other = (eventlog.replay(log.events, report_id=REPORT_ID) for log in logs)
+    assert [mine == theirs for mine, theirs in zip(one, other, strict=True)] == [True, True, True, False]
+    shared = LogPosition(head=one[0], events=0)
+    claims = {cert_claims(spki_sha256=key, manifest=MANIFEST, log=shared).encode() for key in (MANIFEST, ROSTER)}
+    assert len(claims) == 2
 
 
 def test_the_events_are_those_of_the_specification() -> None:
