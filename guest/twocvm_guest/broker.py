@@ -4,7 +4,7 @@ Every report of a launch is made here, on one thread, in the order in which they
 evidence for their connection share: when it is the turn of the one who asked first, all who wait by then and were shown
 the same TLS key get one report over a Merkle root. So nobody waits for a batch to fill: who finds the device idle is
 answered at once and alone, and who does not is served by the next call, together with all others, however many they
-are. A certificate or a receipt waits for those before it and for nobody who comes later.
+are. A certificate, a receipt or a derived key waits for those before it and for nobody who comes later.
 
 A call that fails fails exactly those whom it was for. Who has gone meanwhile is left out. After a failure that nothing
 can mend, such as the loss of the machine's key to the firmware, the device is not asked again: `broken` tells whoever
@@ -30,6 +30,7 @@ from twocvm_verifier.evidence import Evidence
 from .attestation import Question, connection_evidence
 from .batch import MAX_LEAVES
 from .platforms.attester import Attester
+from .platforms.derived import KeyRequest, key_from
 from .platforms.device import DeviceError
 from .tls import ServerIdentity
 
@@ -79,6 +80,18 @@ class AttestationBroker:
             RuntimeError: After `stop`.
         """
         return self._turns.submit(self._turn, ask).result()
+
+    def derived_key(self, wanted: KeyRequest) -> bytes:
+        """Return a key that the chip derives for this guest alone (32 bytes), when its turn has come.
+
+        Args:
+            wanted: Which key.
+
+        Raises:
+            UnsupportedError: DERIVED_KEY_UNSUPPORTED: the platform, or the device that it goes through, derives none.
+            FetchError, RuntimeError: As `turn`.
+        """
+        return self.turn(lambda attester: key_from(attester, wanted, name=f"platform {attester.name}"))
 
     def evidence(self, *, identity: ServerIdentity, question: Question) -> Future[Evidence]:
         """Return what will be the evidence for one connection.

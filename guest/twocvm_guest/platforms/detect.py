@@ -22,6 +22,7 @@ from twocvm_verifier.errors import TwoCvmError, UnsupportedError
 from . import configfs_tsm, sev_guest
 from .azure import AzurePlatform, open_azure
 from .configfs_tsm import ConfigfsTsm
+from .derived import DerivesKeys
 from .device import DeviceError, SnpDevice
 from .sev_guest import SevGuest
 from .snp import SnpPlatform
@@ -125,7 +126,8 @@ def look(opened: Open) -> tuple[bool, str]:
     """
     try:
         with closing(opened()) as device:
-            return True, f"usable, for reports of VMPL {device.vmpl}"
+            keys = " and derived keys" if isinstance(device, DerivesKeys) else ""
+            return True, f"usable, for reports of VMPL {device.vmpl}{keys}"
     except TwoCvmError as problem:
         return False, f"{problem.code}: {problem.detail}. {problem.row.meaning}"
 

@@ -17,7 +17,6 @@ import errno
 import fcntl
 import os
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Final, Self
 
@@ -25,46 +24,12 @@ from twocvm_verifier.snp.certtable import MAX_TABLE_BYTES
 from twocvm_verifier.snp.report import REPORT_BYTES
 
 from . import sev_guest_abi as abi
+from .derived import KeyRequest
 from .device import REPORT_DATA_BYTES, Answer, DeviceError, Pause, errno_name, failure, persistently, unopened
 
 DEVICE: Final = Path("/dev/sev-guest")
 # Once for the length, once for the certificates, and once more where the host has got others in between.
 _MOST_LENGTHS: Final = 3
-
-
-class RootKey(IntEnum):
-    """What a derived key hangs on, beside the fields (SNP ABI 56860 r1.58, table 19, ROOT_KEY_SELECT)."""
-
-    VCEK = 0
-    VMRK = 1
-
-
-class KeyField(IntFlag):
-    """What goes into a derived key (SNP ABI 56860 r1.58, table 20, GUEST_FIELD_SELECT)."""
-
-    GUEST_POLICY = 1 << 0
-    IMAGE_ID = 1 << 1
-    FAMILY_ID = 1 << 2
-    MEASUREMENT = 1 << 3
-    GUEST_SVN = 1 << 4
-    TCB_VERSION = 1 << 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRequest:
-    """Which key is wanted; the same request on the same chip to the same guest gives the same key.
-
-    Attributes:
-        root: What it hangs on.
-        fields: What goes into it.
-        guest_svn: At most the launch's; counts where the field is chosen.
-        tcb_version: At most the committed one (8 bytes, as reports have it); counts where the field is chosen.
-    """
-
-    root: RootKey
-    fields: KeyField
-    guest_svn: int
-    tcb_version: bytes
 
 
 class SevGuest:
@@ -114,8 +79,8 @@ class SevGuest:
         reply = self._call(abi.GET_REPORT, request, abi.REPORT_RESPONSE_BYTES)
         return Answer(report=_report(reply.response), table=b"")
 
-    def derived_key(self, wanted: KeyRequest) -> bytes:
-        """Return a key that this guest alone gets, on this chip alone (32 bytes).
+    def derived_key(self, wanted: KeyRequest, /) -> bytes:
+        """Return a key that this guest alone gets, on this chip alone (32 bytes); as `DerivesKeys.derived_key`.
 
         Raises:
             DeviceError: As `ask`.

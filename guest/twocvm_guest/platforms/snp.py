@@ -24,6 +24,7 @@ from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.report import SIGNED_BY_VCEK, Report, parse_report
 from twocvm_verifier.snp.vek import Vek, parse_vek
 
+from .derived import KeyRequest, key_from
 from .device import REPORT_DATA_BYTES, DeviceError, SnpDevice
 
 # Evidence in a TLS certificate has 16 KiB. AMD's own are shorter than these, and a verifier has them anyhow.
@@ -85,6 +86,16 @@ class SnpPlatform:
 
     def quote(self, report_data: bytes) -> None:
         """Return nothing, for the report itself holds `report_data`; as `Attester.quote`."""
+
+    def derived_key(self, wanted: KeyRequest, /) -> bytes:
+        """Return a key that the chip derives for this guest (32 bytes); as `DerivesKeys.derived_key`.
+
+        Raises:
+            UnsupportedError: DERIVED_KEY_UNSUPPORTED: the device is one that derives none, such as configfs-tsm.
+            DeviceError: As `report`.
+        """
+        with self._one_at_a_time:
+            return key_from(self._device, wanted, name=self.way)
 
     def vek(self) -> bytes | None:
         """Return the certificate of the key that signs, where the host has it; as `Attester.vek`."""

@@ -14,9 +14,10 @@ from tests.support.simulated import launch
 from tests.support.snp_firmware import BUSY, Change, Fail, Firmware, table_of
 
 from twocvm_guest.platforms import sev_guest_abi as abi
+from twocvm_guest.platforms.derived import KeyField, KeyRequest, RootKey
 from twocvm_guest.platforms.detect import SNP_DEVICES, look, open_snp
 from twocvm_guest.platforms.device import PAUSES_SECONDS, DeviceError
-from twocvm_guest.platforms.sev_guest import KeyField, KeyRequest, RootKey, SevGuest
+from twocvm_guest.platforms.sev_guest import SevGuest
 from twocvm_guest.platforms.simulated import TCB
 from twocvm_verifier.snp.report import parse_report
 
@@ -258,6 +259,7 @@ def test_machine_with_this_device_alone(bench: Bench) -> None:
     """What opens a machine's platform finds the device by itself, and the doctor sees it and makes no report."""
     usable, told = bench.run(lambda: look(SNP_DEVICES["/dev/sev-guest"]))
     assert (usable, bench.firmware.asked) == (True, []), told
+    assert told == "usable, for reports of VMPL 0 and derived keys"
     platform = bench.run(open_snp)
     assert (platform.way, platform.vek()) == ("/dev/sev-guest", bench.firmware.platform.vek())
     platform.close()

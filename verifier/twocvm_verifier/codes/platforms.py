@@ -14,6 +14,11 @@ def _device(exit_status: int, meaning: str) -> Code:
 
 
 CODES: Final[dict[str, Code]] = {
+    "DERIVED_KEY_UNSUPPORTED": _device(
+        UNSUPPORTED,
+        "The guest's platform, or the device that it goes through, derives no keys: `/dev/sev-guest` does; "
+        "configfs-tsm, a paravisor's vTPM and the simulated platform do not. No session needs one.",
+    ),
     "DEVICE_ANSWER": _device(
         NOT_AUTHENTIC,
         "The attestation device answered with something else than the report that it was asked for. Nothing is built "
