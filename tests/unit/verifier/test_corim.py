@@ -146,7 +146,11 @@ def test_a_product_by_its_cpuid():
         ({641: digest(), 647: {1: LEAST}}, "reported TCB (mkey 647) is asked as the least one"),
         ({641: digest(), 3330: version("1.55.8")}, "firmware (mkey 3330, 3936) is asked as the least one"),
         ({641: digest(), 640: raw_value(bytes(64))}, "REPORT_DATA"),
-        ({641: digest(), 1: svn(3)}, "GUEST_SVN"),
+        ({641: digest(), 1: svn(3)}, "GUEST_SVN (mkey 1) is not asked: no key"),
+        ({641: digest(), 643: digest(bytes(48)), 1: svn(3)}, "GUEST_SVN (mkey 1) is not asked: no key"),
+        ({643: digest(OTHER), 1: svn(3, exact=True)}, "GUEST_SVN (mkey 1) is asked as the least one"),
+        ({643: digest(OTHER), 1: {1: 3}}, "GUEST_SVN (mkey 1) is asked as the least one"),
+        ({643: digest(OTHER), 1: svn(0, exact=True)}, "that GUEST_SVN (mkey 1) is 0 is not asked"),
         ({641: digest(), 9999: svn(3)}, "a field (mkey 9999)"),
         ({641: digest() | {11: "name"}}, "mkey 641 has a value 11"),
         ({641: digest(), 648: {15: 0x19}}, "stands alone"),
@@ -202,6 +206,33 @@ def test_whose_chip_or_provider():
     assert values(triple({641: digest()}, class_id=b"\x06\x09" + BY_CHIP)) == {"measurements": (MEASUREMENT,)}
     same = triple({3328: raw_value(CHIP_ID)}, instance=CBORTag(560, CHIP_ID))
     assert values(same) == {"chip_ids": (CHIP_ID,)}
+
+
+@pytest.mark.parametrize(("mkey", "field"), [(643, "id_key_digests"), (644, "author_key_digests")])
+def test_least_version_of_who_signed(mkey, field):
+    """GUEST_SVN is demanded where the triple names who signs, which says which image it is a version of."""
+    signed_by = {mkey: digest(b"k" * 48), 1: svn((1 << 32) - 1)}
+    found = values(triple(signed_by))
+    assert found == {field: (b"k" * 48,), "minimum_guest_svn": (1 << 32) - 1}
+    policy = read(corim(triple(signed_by))).on(Policy.builtin(), at=AT)
+    assert policy.minimum_guest_svn == (1 << 32) - 1
+    # The least of all is met by every guest, so nothing is left open.
+    assert "minimum_guest_svn" not in values(triple({641: digest(), 1: svn(0)}))
+
+
+def test_version_of_a_providers_firmware_claims_no_image():
+    """What a provider has signed is its firmware: its GUEST_SVN would prove an image where nobody names MEASUREMENT."""
+    raw = corim(triple({643: digest(b"k" * 48), 1: svn(3)}, class_id=BY_CSP))
+    assert code_of(raw) == "CORIM_NOT_JUDGED"
+    assert "minimum_guest_svn" not in read(raw, reason="known").values
+
+
+def test_versions_that_differ_are_alternatives():
+    """Two images of one signer with a least version each are no list, so one policy cannot say them."""
+    signed_by = digest(b"k" * 48)
+    one = triple({643: signed_by, 4: raw_value(b"a" * 16), 1: svn(1)})
+    other = triple({643: signed_by, 4: raw_value(b"b" * 16), 1: svn(2)})
+    assert code_of(corim(one, other)) == "CORIM_ALTERNATIVES"
 
 
 def test_alternatives_in_one_list():
@@ -266,6 +297,9 @@ NOT_CORIM: dict[str, bytes] = {
     "no security version": corim(triple({647: {1: "1"}})),
     "a long security version": corim(triple({647: {1: CBORTag(553, 1 << 64)}})),
     "a security version of no layout": corim(triple({647: svn((1 << 64) - 1)})),
+    "a guest's version of text": corim(triple({643: digest(OTHER), 1: {1: "1"}})),
+    "a guest's version beyond its bits": corim(triple({643: digest(OTHER), 1: svn(1 << 32)})),
+    "a security version of another tag": corim(triple({647: {1: CBORTag(554, 1)}})),
     "a truth for a version": corim(triple({647: {1: CBORTag(553, True)}})),
     "no version": corim(triple({3330: {0: "1.2.3"}})),
     "a version of two": corim(triple({3330: version("1.55")})),

@@ -35,6 +35,8 @@ _VERSION, _SVN, _DIGESTS, _RAW, _MASK, _INT = 0, 1, 2, 4, 5, 15
 _VERSION_TEXT: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)
 _HARDWARE: Final = (Product.MILAN, Product.GENOA, Product.TURIN)
 _MEASUREMENT: Final = 641
+_GUEST_SVN: Final = 1
+_NOBODY: Final[Json] = ["00" * 48]
 _FAMILY, _MODEL = 648, 649
 _CURRENT_VERSION, _COMMITTED_VERSION = 3330, 3936
 _CHIP_ID_BYTES: Final = 64
@@ -54,7 +56,6 @@ _DIGEST_FIELDS: Final = {
 _RAW_FIELDS: Final = {3: ("family_ids", 16), 4: ("image_ids", 16), 645: ("report_ids", 32)}
 _UNJUDGED: Final = {
     0: "the report's VERSION",
-    1: "GUEST_SVN",
     640: "REPORT_DATA, which is of one piece of evidence",
     646: "REPORT_ID_MA",
     650: "the stepping",
@@ -83,7 +84,7 @@ class _Triple:
             **dict.fromkeys(_TCBS, lambda mkey: self._tcb(mkey, products)),
             **dict.fromkeys(_DIGEST_FIELDS, self._digest),
             **dict.fromkeys(_RAW_FIELDS, self._raw_field),
-            **dict.fromkeys((_FAMILY, _MODEL, _CURRENT_VERSION, _COMMITTED_VERSION), lambda _: None),
+            **dict.fromkeys((_GUEST_SVN, _FAMILY, _MODEL, _CURRENT_VERSION, _COMMITTED_VERSION), lambda _: None),
         }
         for mkey in self._record.measurements:
             if mkey in readers:
@@ -91,6 +92,7 @@ class _Triple:
             else:
                 self.unread.append(f"{_UNJUDGED.get(mkey, 'a field')} (mkey {mkey}) is not asked")
         self._versions(products)
+        self._guest_svn()
 
     def _environment(self) -> None:
         environment = self._record.environment
@@ -193,20 +195,44 @@ class _Triple:
 
     def _tcb(self, mkey: int, products: tuple[Product, ...]) -> None:
         name = _TCBS[mkey]
-        match self._record.measurements[mkey].get(_SVN):
-            case Tag(number=553, value=int() as number) if not isinstance(number, bool) and 0 <= number <= _WORD:
-                pass
-            case Tag(number=552, value=int() as number) | int(number) if 0 <= number <= _WORD:
-                self.unread.append(f"the one value of the {name} TCB (mkey {mkey}) is asked as the least one")
-            case _:
-                raise MalformedError(DOCUMENT, f"mkey {mkey}", "want a security version of 64 bits")
+        number, exact = self._security_version(mkey, bits=64)
+        if exact:
+            self.unread.append(f"the one value of the {name} TCB (mkey {mkey}) is asked as the least one")
         raw = number.to_bytes(8, "little")
         least = {str(product): _components(raw, product) for product in products if _fits(raw, product)}
         if not least:
             raise MalformedError(DOCUMENT, f"mkey {mkey}", "is of no product's layout")
         self._tcbs[name] = least
         self.values["minimum_tcb_of"] = self._tcbs
+
+    def _security_version(self, mkey: int, *, bits: int) -> tuple[int, bool]:
+        """Return a security version, and whether it is the only one rather than the least."""
         self._only(mkey, _SVN)
+        match self._record.measurements[mkey].get(_SVN):
+            case Tag(number=tag, value=int() as number) if tag in (_EXACT_TAG, _LEAST_TAG):
+                exact = tag == _EXACT_TAG
+            case int(number):
+                exact = True
+            case _:
+                raise MalformedError(DOCUMENT, f"mkey {mkey}", f"want a security version of {bits} bits")
+        if isinstance(number, bool) or not 0 <= number < 1 << bits:
+            raise MalformedError(DOCUMENT, f"mkey {mkey}", f"want a security version of {bits} bits")
+        return number, exact
+
+    def _guest_svn(self) -> None:
+        """Ask for the least GUEST_SVN of an image whose signer is named; what a provider signs is its firmware."""
+        if not self._has(_GUEST_SVN):
+            return
+        least, exact = self._security_version(_GUEST_SVN, bits=32)
+        signed = any(self.values.get(field, _NOBODY) != _NOBODY for field in ("id_key_digests", "author_key_digests"))
+        if least and signed and not self._of_provider:
+            self.values["minimum_guest_svn"] = least
+            if exact:
+                self.unread.append("the one GUEST_SVN (mkey 1) is asked as the least one")
+        elif least:
+            self.unread.append("GUEST_SVN (mkey 1) is not asked: no key of who signs an image is named (mkey 643, 644)")
+        elif exact:
+            self.unread.append("that GUEST_SVN (mkey 1) is 0 is not asked")
 
     def _versions(self, products: tuple[Product, ...]) -> None:
         found = [self._version(mkey) for mkey in (_CURRENT_VERSION, _COMMITTED_VERSION) if self._has(mkey)]
