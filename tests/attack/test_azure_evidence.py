@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.support import verifier_service as service
 from tests.support.amd import AT
-from tests.support.azure import FakeAzure, runtime_data
+from tests.support.azure import PCRS, FakeAzure, runtime_data
 from tests.support.manifests import MEASUREMENT
 
 from twocvm_guest.attestation import Question as Asked
@@ -23,6 +23,7 @@ from twocvm_verifier.azure.verify import quoted_of
 from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import AppraisalError, BindingError, MalformedError
 from twocvm_verifier.evidence import Evidence, encode_json
+from twocvm_verifier.policy import PcrValues
 from twocvm_verifier.policy.model import RequiredLevels
 from twocvm_verifier.ratls.certificate import parse_certificate
 from twocvm_verifier.ratls.proof import CertificateProof, ChannelProof, Expectation, judge_certificate, judge_channel
@@ -44,6 +45,7 @@ class Guest:
     paravisor: bool = True
     vmpl: int = 0
     azure: FakeAzure = AZURE
+    pcrs: tuple[bytes, ...] = PCRS
     name: str = "azure"
 
     def report(self, report_data: bytes) -> bytes:
@@ -53,7 +55,10 @@ class Guest:
 
     def quote(self, report_data: bytes) -> bytes | None:
         """Return the vTPM's quote."""
-        return self.azure.bound_to(report_data, reset_count=self.reset_count) if self.paravisor else None
+        if not self.paravisor:
+            return None
+        digest = framing.sha256(b"".join(self.pcrs))
+        return self.azure.bound_to(report_data, reset_count=self.reset_count, pcrs=self.pcrs, pcr_digest=digest)
 
     def vek(self) -> bytes:
         """Return the chip's certificate."""
@@ -198,6 +203,26 @@ def test_strangers_machine_under_the_same_paravisor() -> None:
     assert (accepted.verdict, accepted.secure) == (Verdict.WARNING, False)
     identity = Guest().identity()
     assert code_of(stranger.evidence(identity), first(identity)) == "INSTANCE_CHANGED"
+
+
+def test_strangers_software_under_the_same_paravisor() -> None:
+    """Who is content with AL2 and names PCRs of its image's start refuses another start, and a guest without any."""
+    values = PcrValues(named={4: (PCRS[4],), 9: (PCRS[9],)}, others=Unchecked("the provider's firmware"))
+    naming = replace(expectation(), policy=replace(expectation().policy, pcrs={"sha256": values}))
+    others = (*PCRS[:4], b"k" * 32, *PCRS[5:])
+    for guest, refused in (
+        (Guest(), []),
+        (Guest(pcrs=others), ["policy.pcrs.sha256.4"]),
+        (Guest(paravisor=False), ["policy.pcrs.sha256.4", "policy.pcrs.sha256.9"]),
+    ):
+        leaf = guest.identity().certificate_der
+        if not refused:
+            assert not judge_certificate(leaf, expectation=naming, at=AT).appraisal.secure
+            continue
+        with pytest.raises(AppraisalError) as refusal:
+            judge_certificate(leaf, expectation=naming, at=AT)
+        assert {check.code for check in refusal.value.findings} == {"PCR_MISMATCH"}
+        assert [check.id for check in refusal.value.findings] == refused
 
 
 def test_word_of_a_verifier_elsewhere() -> None:

@@ -6,10 +6,13 @@ import json
 
 import pytest
 from tests.support.amd import AT, fake_amd
+from tests.support.azure import PCRS, FakeAzure
 
 from twocvm_guest.main import run
-from twocvm_verifier import Policy, parse_policy
+from twocvm_verifier import Policy, framing, parse_policy
+from twocvm_verifier.binding import NOT_LOCKED, LogPosition, cert_claims
 from twocvm_verifier.clock import format_time
+from twocvm_verifier.evidence import Evidence, encode_cbor, encode_json
 from twocvm_verifier.snp.product import Product
 
 SIMULATED = fake_amd(Product.SIMULATED)
@@ -51,6 +54,34 @@ def test_a_drafted_policy_accepts_its_evidence(shell, evidence, tmp_path):
     report, given = evidence(measurement=bytes(48))
     status, _, err = shell("appraise", "--report", report, *given, "--policy", out, "-q")
     assert (status, err.split(":")[0]) == (11, "MEASUREMENT_MISMATCH")
+
+
+def test_a_draft_of_a_paravisors_evidence_names_its_pcrs(shell, tmp_path):
+    """From evidence as a guest sends it, JSON or CBOR, with its certificate inside; another start is refused by it."""
+    azure, log = FakeAzure(), LogPosition(head=bytes(32), events=1)
+    claims = cert_claims(spki_sha256=bytes(32), manifest=NOT_LOCKED, log=log)
+    evidence, root = tmp_path / "evidence", tmp_path / "root"
+    root.write_bytes(SIMULATED.chain())
+    given = ["--simulated-root", root, "--at", format_time(AT)]
+
+    def sent(pcrs):
+        digest = framing.sha256(b"".join(pcrs))
+        member = azure.bound_to(claims.report_data(), pcrs=pcrs, pcr_digest=digest)
+        report = SIMULATED.report(report_data=azure.report_data())
+        return Evidence(report=report, claims=claims.encode(), vek=SIMULATED.vcek(), azure=member)
+
+    out = tmp_path / "policy.toml"
+    for encode in (encode_json, encode_cbor):
+        evidence.write_bytes(encode(sent(PCRS)))
+        assert shell("policy", "new", "--from-evidence", evidence, *given, "--out", out) == (0, "", "")
+        assert parse_policy(out.read_text()).pcrs["sha256"].named[4] == (PCRS[4],)
+        assert "# None of them is the chip's word" in out.read_text()
+    assert shell("appraise", "--report", evidence, *given, "--policy", out, "-q")[0] == 0
+    evidence.write_bytes(encode_json(sent((*PCRS[:4], bytes(32), *PCRS[5:]))))
+    status, _, err = shell("appraise", "--report", evidence, *given, "--policy", out, "-q")
+    assert (status, err.split(":")[0]) == (11, "PCR_MISMATCH")
+    assert f"PCR 4 is {PCRS[4].hex()}" in shell("policy", "explain", out)[1]
+    assert "pcrs.sha256.others" in shell("policy", "check", out)[1]
 
 
 def test_a_draft_goes_to_standard_output_and_warns(shell, evidence):

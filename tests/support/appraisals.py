@@ -12,14 +12,17 @@ from functools import cache
 from typing import Any, Final
 
 from tests.support.amd import AT, CHIP_ID, borrowed_names, extension, fake_amd
+from tests.support.azure import PCRS, FakeAzure
 from tests.support.crls import crl_of
 from tests.support.manifests import MEASUREMENT
 
 from twocvm_verifier import Policy, Unchecked
 from twocvm_verifier.advisories import shipped_advisories
+from twocvm_verifier.binding import NOT_LOCKED, LogPosition, cert_claims
 from twocvm_verifier.bundle import Case, judge
 from twocvm_verifier.pages.report import report_document
 from twocvm_verifier.pages.reproduction import AT_REST, Asked
+from twocvm_verifier.policy import PcrValues
 from twocvm_verifier.result import Appraisal
 from twocvm_verifier.snp.der import IA5_STRING, encode
 from twocvm_verifier.snp.product import Product
@@ -66,6 +69,19 @@ def _hostile() -> Case:
     )
 
 
+def _paravisor() -> Case:
+    # Its PCR 4 is as the policy has it, and its PCR 7 is not.
+    azure, log = FakeAzure(), LogPosition(head=bytes(32), events=1)
+    claims = cert_claims(spki_sha256=bytes(32), manifest=NOT_LOCKED, log=log)
+    accepted = PcrValues(named={4: (PCRS[4],), 7: (bytes(32), PCRS[4])}, others=Unchecked("the provider's"))
+    return case(
+        report=MILAN.report(report_data=azure.report_data(), measurement=MEASUREMENT),
+        policy=_policy(pcrs={"sha256": accepted}),
+        azure=azure.bound_to(claims.report_data()),
+        claims=claims.encode(),
+    )
+
+
 CASES: Final[Mapping[str, Callable[[], Case]]] = {
     "affirming": case,
     "warning": lambda: case(policy=Policy.builtin(), crl=None),
@@ -83,6 +99,7 @@ CASES: Final[Mapping[str, Callable[[], Case]]] = {
     "early": lambda: case(judged_at=AT - timedelta(days=9000)),
     "simulated": _simulated,
     "hostile": _hostile,
+    "paravisor": _paravisor,
 }
 
 

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from .shell import certificate, file_option, read_file
+from .shell import certificate, file_option, read_file, sent_evidence
 
 if TYPE_CHECKING:
     from .collateral import Collateral, Fetcher, Source
-    from .evidence import Evidence
     from .snp.certtable import CertTable
     from .snp.report import Report
     from .snp.roots import Roots
@@ -34,8 +33,6 @@ KDS_URL: Final = "https://kdsintf.amd.com"
 PATIENCE_SECONDS: Final = 90.0
 # A list that is at hand is used at rest until it ends; who releases something says what is too old.
 _ANY_AGE_SECONDS: Final = 3650.0 * 86_400.0
-# RFC 8949, 3.1: the major type of a map.
-_CBOR_MAP: Final = 5
 
 CertTableFile: TypeAlias = Annotated[
     Path | None, file_option("The certificate table that the host gave with the report.", "--cert-table")
@@ -121,7 +118,7 @@ def gather(options: EvidenceOptions, *, places: Places, roots: Roots, at: dateti
     from .snp.vek import parse_vek
 
     raw = read_file(options.report, option="--report")
-    brought = _brought(raw)
+    brought = sent_evidence(raw)
     raw = raw if brought is None else brought.report
     report, table = parse_report(raw), None
     if options.cert_table is not None:
@@ -148,18 +145,6 @@ def gather(options: EvidenceOptions, *, places: Places, roots: Roots, at: dateti
         azure=brought.azure if brought is not None else None,
         claims=brought.claims if brought is not None and bound else None,
     )
-
-
-def _brought(raw: bytes) -> Evidence | None:
-    """Return the evidence that a file is, as a guest sends it, or None where it is a bare report.
-
-    A report begins with its version, a small number; a collection with the bracket of JSON, or as a map of CBOR.
-    """
-    from .evidence import parse_cbor, parse_json
-
-    if raw[:1] == b"{":
-        return parse_json(raw)
-    return parse_cbor(raw) if raw[:1] and raw[0] >> 5 == _CBOR_MAP else None
 
 
 def open_collateral(

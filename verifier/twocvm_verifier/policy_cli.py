@@ -39,7 +39,10 @@ app = command_group()
 PolicyFile: TypeAlias = Annotated[
     str, typer.Argument(metavar="FILE", help="The policy, TOML; - is stdin, `builtin` is the strict default.")
 ]
-Evidence: TypeAlias = Annotated[Path, file_option("The report that it demands the values of.", "--from-evidence")]
+Evidence: TypeAlias = Annotated[
+    Path,
+    file_option("The report that it demands the values of, or evidence as a guest sends it.", "--from-evidence"),
+]
 Out: TypeAlias = Annotated[Path, file_option("Where to write it; - is stdout.", "--out")]
 Name: TypeAlias = Annotated[str, typer.Option("--name", help="The policy's name, for people.")]
 
@@ -78,7 +81,7 @@ def new_command(
         without_vek="only an authentic report is a reference for anything",
     )
     verified = SnpVerifier(roots=roots_of(simulated_root)).verify(
-        files.report, vek=files.vek, chain=files.chain, at=judged_at
+        files.report, vek=files.vek, chain=files.chain, at=judged_at, quoted=files.quoted
     )
     text = policy_toml(policy_of_evidence(verified, name=name), about=_about(verified))
     write_file(out, text.encode("utf-8"), option="--out")
@@ -173,8 +176,13 @@ def _write_check(policy: Policy) -> None:
 
 def _about(verified: VerifiedReport) -> tuple[str, ...]:
     report = verified.report
+    start = (
+        "PCRs are of one start of one guest: an update changes some, and so may what it was started with.",
+        "None of them is the chip's word; the paravisor says what they are, and MEASUREMENT is the paravisor's.",
+    )
     return (
         f"Drafted from one {verified.product} report, REPORT_ID {report.report_id.hex()}.",
         "It demands what that report shows, which says that it is so, and not that it is good:",
         "read it, and compare MEASUREMENT with the digest that you computed yourself (`twocvm measure`).",
+        *(start if verified.paravisor else ()),
     )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 if TYPE_CHECKING:
+    from .azure.verify import Quoted
+    from .evidence import Evidence
     from .manifest import Manifest
     from .policy import Policy
     from .snp.roots import Roots
@@ -26,6 +28,8 @@ BUILTIN: Final = "builtin"
 # More than the largest document that a command takes, which is a receipt file; every parser has its own, exact limit.
 _MAX_FILE_BYTES: Final = 1 << 25
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
+# RFC 8949, 3.1: the major type of a map.
+_CBOR_MAP: Final = 5
 
 
 class OutputForm(StrEnum):
@@ -78,11 +82,13 @@ class EvidenceFiles:
         report: The report, as the platform gave it.
         vek: DER of its key's certificate.
         chain: PEM of intermediate and root, or None where none came along.
+        quoted: What a paravisor's vTPM says of the guest, where one speaks for it.
     """
 
     report: bytes
     vek: bytes
     chain: bytes | None
+    quoted: Quoted | None
 
 
 def read_evidence(
@@ -91,28 +97,48 @@ def read_evidence(
     """Read evidence from its files.
 
     Args:
-        report: The report's file.
+        report: The report's file, or one of evidence as a guest sends it.
         option: Where it was named.
-        vek: The certificate's file, if one was named.
-        chain: The chain's file, if one was named.
+        vek: The certificate's file, if one was named; it counts before what came along.
+        chain: The chain's file, if one was named; likewise.
         without_vek: Why nothing else is tried where no certificate was named.
 
     Raises:
-        NotFoundError: No certificate was named; a report that is none is said first.
-        MalformedError: The certificate's file holds several.
+        NotFoundError: No certificate was named, and none came along; a report that is none is said first.
+        MalformedError: The certificate's file holds several, or the evidence is none.
     """
+    from .azure.verify import quoted_of
     from .errors import NotFoundError
     from .snp.report import parse_report
 
     raw = read_file(report, option=option)
-    if vek is None:
-        parse_report(raw)
+    sent = sent_evidence(raw)
+    found, given, brought = (raw, None, None) if sent is None else (sent.report, sent.vek, sent.chain)
+    der = given if vek is None else certificate(read_file(vek, option="--vek"))
+    if der is None:
+        parse_report(found)
         raise NotFoundError("VEK_MISSING", f"vek: got none, want the certificate of the report's key; {without_vek}")
     return EvidenceFiles(
-        report=raw,
-        vek=certificate(read_file(vek, option="--vek")),
-        chain=None if chain is None else read_file(chain, option="--chain"),
+        report=found,
+        vek=der,
+        chain=brought if chain is None else read_file(chain, option="--chain"),
+        quoted=None if sent is None else quoted_of(sent.azure, claims=sent.claims),
     )
+
+
+def sent_evidence(raw: bytes) -> Evidence | None:
+    """Return the evidence that a file is, as a guest sends it, or None where it is a bare report.
+
+    A report begins with its version, a small number; a collection with the bracket of JSON, or as a map of CBOR.
+
+    Raises:
+        MalformedError: It begins as evidence does, and is none.
+    """
+    from .evidence import parse_cbor, parse_json
+
+    if raw[:1] == b"{":
+        return parse_json(raw)
+    return parse_cbor(raw) if raw[:1] and raw[0] >> 5 == _CBOR_MAP else None
 
 
 def roots_of(simulated_root: Path | None) -> Roots:

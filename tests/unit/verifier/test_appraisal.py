@@ -19,7 +19,7 @@ from twocvm_verifier.azure.verify import quoted_of
 from twocvm_verifier.binding import LogPosition, cert_claims
 from twocvm_verifier.errors import AppraisalError, BindingError, NotFoundError, UnsupportedError
 from twocvm_verifier.manifest.platform import BitDemand, Ledger, Mitigations, Platform
-from twocvm_verifier.policy import AbiVersion, FirmwareVersion, RequiredLevels
+from twocvm_verifier.policy import AbiVersion, FirmwareVersion, PcrValues, RequiredLevels
 from twocvm_verifier.policy.model import TCBS
 from twocvm_verifier.result import Appraisal, Level, Status, Verdict
 from twocvm_verifier.snp.launch import LaunchPrefix
@@ -548,7 +548,7 @@ SPEC = Path(__file__).parents[3] / "docs" / "spec" / "appraisal.md"
 
 # What only the policy, or only the manifest, can demand.
 OF_ONE_AUTHOR = (
-    "level|simulated|ledgers|csp_id|advisories|firmware.version|host_data|family_id|image_id|report_id|guest_svn"
+    "level|simulated|ledgers|csp_id|advisories|firmware.version|host_data|family_id|image_id|report_id|guest_svn|pcrs"
 )
 
 
@@ -573,11 +573,13 @@ def test_specification_lists_every_check():
     quoted = quoted_of(azure.bound_to(claims.report_data()), claims=claims.encode())
     report = MILAN.report(report_data=azure.report_data())
     paravisor = SnpVerifier(roots=MILAN.roots()).verify(report, vek=MILAN.vcek(), at=AT, quoted=quoted)
-    of_paravisor = appraise(paravisor, policy=POLICY, at=AT)
-    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound, of_paravisor):
+    pcrs = {"sha256": PcrValues(named={4: (bytes(32),)}, others=Unchecked("a test"))}
+    of_paravisor = [appraise(paravisor, policy=each, at=AT) for each in (POLICY, replace(POLICY, pcrs=pcrs))]
+    for appraisal in (of_guest(), at_rest(POLICY, SIMULATED), at_rest(naming), bound, *of_paravisor):
         for check in appraisal.checks:
             name = re.sub(r"^policy\.advisories\..*", "policy.advisories.ID", check.id)
             name = re.sub(rf"^(policy|manifest\.platform)(?=\.(?!{OF_ONE_AUTHOR}))", "*", name)
+            name = re.sub(r"^(policy\.pcrs\.sha256)\.\d+$", r"\1.N", name)
             name = re.sub(r"(platform_info|guest_policy)\.(?!abi$)\w+", r"\1.NAME", name)
             found.setdefault(name, set()).add(check.code)
     assert found.keys() == written.keys()

@@ -131,6 +131,21 @@ def test_the_tcb_stands_beside_its_floors():
     assert (table["floors"], document("warning")["tcb"]["floors"]) == (True, False)
 
 
+def test_what_a_paravisors_vtpm_says_stands_there():
+    """Its rules are a group of their own, its PCRs are judged among the policy's, and all of them are facts."""
+    found = document("paravisor")
+    groups = {group["title"]: [check["id"] for check in group["checks"]] for group in found["groups"]}
+    assert groups["Paravisor"][-1] == "azure.trusted_base"
+    assert [name for name in groups["Policy"] if "pcrs" in name] == [
+        "policy.pcrs.sha256.4", "policy.pcrs.sha256.7", "policy.pcrs.sha256.others",
+    ]  # fmt: skip
+    assert [finding["id"] for finding in found["findings"]] == ["policy.pcrs.sha256.7"]
+    facts = dict(found["facts"])
+    assert (facts["paravisor pcrs 7"], facts["paravisor user_data"]) == ("07" * 32, "00" * 64)
+    assert facts["paravisor configuration secure-boot"] == "true"
+    assert not any(name.startswith("paravisor") for name, _ in document("refused")["facts"])
+
+
 def test_a_manifests_floors_count_too():
     """What the manifest demands of the TCB is a floor as the policy's is."""
     from dataclasses import replace

@@ -47,6 +47,7 @@ def test_builtin_is_strict_and_says_what_it_cannot_decide():
         "id_key_digests",
         "author_key_digests",
         "minimum_guest_svn",
+        "pcrs",
         "chip_ids",
         "csp_ids",
     }
@@ -163,6 +164,7 @@ def test_debug_stays_forbidden_until_it_is_left_open_with_a_reason():
         "id_key_digests",
         "author_key_digests",
         "minimum_guest_svn",
+        "pcrs",
         "chip_ids",
         "csp_ids",
         "max_crl_age_seconds",

@@ -16,6 +16,7 @@ from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_B
 from twocvm_verifier.policy import (
     AbiVersion,
     FirmwareVersion,
+    PcrValues,
     RequiredLevels,
     decides_nothing,
     document_of,
@@ -57,6 +58,7 @@ FULL = replace(
     id_key_digests=(b"k" * 48,),
     author_key_digests=(b"a" * 48,),
     minimum_guest_svn=7,
+    pcrs={"sha256": PcrValues(named={7: (b"7" * 32,), 4: (b"4" * 32, b"5" * 32)}, others=Unchecked("the host's"))},
     chip_ids=(b"c" * 64,),
     csp_ids=("CN=cc-example.test",),
     require_host_data=True,
@@ -79,17 +81,18 @@ def test_what_is_written_is_read_back(policy):
     raw = canonical(document_of(policy))
     assert policy_of_document(parse(raw, document="policy", max_bytes=1 << 20)) == policy
     written = set(tomllib.loads(text))
-    assert written >= set(MEANINGS) - {"minimum_tcb_of", "firmware_measurements", "minimum_guest_svn"}
+    assert written >= set(MEANINGS) - {"minimum_tcb_of", "firmware_measurements", "minimum_guest_svn", "pcrs"}
 
 
 def test_a_field_that_came_later_changes_no_digest():
     """A policy that says nothing in a later field is written, and named, as before there was the field."""
-    assert not {"firmware_measurements", "minimum_guest_svn"} & set(document_of(Policy.builtin()))
+    assert not {"firmware_measurements", "minimum_guest_svn", "pcrs"} & set(document_of(Policy.builtin()))
     assert Policy.builtin().sha256.hex() == BUILTIN_SHA256
     assert replace(Policy.builtin(), firmware_measurements=(bytes(48),)).sha256 != Policy.builtin().sha256
     keyed = replace(Policy.builtin(), id_key_digests=(b"k" * 48,))
     digests = {replace(keyed, minimum_guest_svn=least).sha256 for least in (1, 2, Unchecked("any version"))}
     assert len(digests | {keyed.sha256}) == 4
+    assert replace(Policy.builtin(), pcrs=FULL.pcrs).sha256 != Policy.builtin().sha256
 
 
 @pytest.mark.parametrize(
@@ -240,6 +243,7 @@ def test_what_is_left_open_is_listed():
         "vmpl",
         "guest_policy.debug",
         "provisional_firmware",
+        "pcrs.sha256.others",
         "require_levels.AL3",
         "require_levels.AL4",
     }
@@ -270,6 +274,8 @@ def test_every_field_is_explained():
     assert said["minimum_tcb_of"] == "launch: Genoa: snp: 24"
     assert said["require_host_data"] == "yes"
     assert said["minimum_guest_svn"] == "7"
+    four, five, seven = (number.encode().hex() * 32 for number in "457")
+    assert said["pcrs"] == f"sha256: PCR 4 is {four} or {five}, PCR 7 is {seven}; not the others: the host's"
     assert said["require_levels"] == "AL1, AL2, for a release and at rest; not the others: the provider's"
     assert str(LAUNCH) in said["launches"]
     said = {field: demands for field, _, demands in explain(Policy.builtin())}

@@ -3,7 +3,7 @@
 On such a platform the report is the paravisor's. It holds the key of the vTPM that speaks for the guest, and it can
 read the guest, so it is in the trusted base of everything; a result says so every time.
 
-Spec: docs/spec/azure.md, 6.
+Spec: docs/spec/azure.md, 7.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from twocvm_verifier.unchecked import Unchecked
 
 from .build import judged, listed, skipped
 from .demands import POLICY
+from .pcrs import check_pcrs
 
 
 def check_reference_values(
@@ -31,6 +32,7 @@ def check_reference_values(
         listed(POLICY, "family_id", "ID_BLOCK_MISMATCH", policy.family_ids, report.family_id),
         listed(POLICY, "image_id", "ID_BLOCK_MISMATCH", policy.image_ids, report.image_id),
         *_guest_svn(policy, report),
+        *check_pcrs(policy, verified),
         listed(POLICY, "report_id", "REPORT_ID_MISMATCH", policy.report_ids, report.report_id),
     )
 

@@ -44,6 +44,13 @@ CODES: Final[dict[str, Code]] = {
     "AZURE_RUNTIME_MISMATCH": _not_authentic(
         "The runtime data is not the one whose digest the paravisor's report has, so its attestation key is nobody's."
     ),
+    "PCR_MISMATCH": Code(
+        exit_status=REFUSED,
+        http_status=500,
+        meaning="A PCR of the guest's vTPM has none of the values that the policy accepts: the guest was started with "
+        "other software, or in another way. Or no vTPM speaks for the guest, and a policy that names PCRs refuses those.",
+        spec=_HERE,
+    ),
     "PARAVISOR_TRUSTED": Code(
         exit_status=REFUSED,
         http_status=500,

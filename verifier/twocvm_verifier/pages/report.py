@@ -7,7 +7,7 @@ the manifest's; and where the dates are from is said beside them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -20,7 +20,7 @@ from twocvm_verifier.policy.writing import policy_toml
 from twocvm_verifier.presentation import LEVEL_NAMES
 from twocvm_verifier.result import AdvisoryStatus, Appraisal, Check, Status, Verdict
 from twocvm_verifier.snp.roots import Roots
-from twocvm_verifier.strictjson import Json
+from twocvm_verifier.strictjson import Json, canonical
 
 from .anchors import chain_of
 from .levels import tcb_of
@@ -39,6 +39,7 @@ _SIMULATED: Final = "A simulated platform. It proves nothing, and nothing on it 
 # Checks by who asks; the order is that of the page.
 _GROUPS: Final = (
     ("snp.", "Authenticity", "Did a genuine chip sign this report, and is its certificate AMD's and in force?"),
+    ("azure.", "Paravisor", "Does the vTPM that speaks for the guest belong to this report, and what is trusted then?"),
     ("binding.", "Binding", "Is the report bound to what the caller has in hand: key, challenge, event log, manifest?"),
     ("manifest.", "Manifest", "Is the guest what the Commitment Manifest demands?"),
     ("policy.", "Policy", "Is the guest what the appraisal policy demands?"),
@@ -107,7 +108,7 @@ def report_document(case: Case, appraisal: Appraisal, *, roots: Roots, asked: As
         "skipped": _skipped(appraisal.checks),
         "open": _open(case),
         "groups": _groups(appraisal.checks),
-        "facts": [[name, str(facts[name])] for name in _FACTS],
+        "facts": [*([name, str(facts[name])] for name in _FACTS), *_paravisor(facts.get("paravisor"))],
         "reproduction": reproduction_of(case, simulated=roots.simulated, asked=asked),
         "policy_toml": policy_toml(case.policy).splitlines(),
         "policy_sha256": case.policy.sha256.hex(),
@@ -193,6 +194,17 @@ def _skipped(checks: tuple[Check, ...]) -> list[Json]:
 def _open(case: Case) -> list[Json]:
     """Return what the policy's author left open on purpose; what the built-in one leaves open is among the skipped."""
     return [[each.field, each.reason] for each in open_fields(case.policy) if not each.by_default]
+
+
+def _paravisor(said: Json | None) -> Iterator[Json]:
+    """Return what a paravisor and its vTPM say, name by name; nothing where there is none."""
+    for name, value in said.items() if isinstance(said, Mapping) else ():
+        members = value.items() if isinstance(value, Mapping) else [("", value)]
+        yield from ([f"paravisor {name} {member}".rstrip(), _text(found)] for member, found in members)
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else canonical(value).decode()
 
 
 def _attacks(appraisal: Appraisal) -> list[Json]:

@@ -99,6 +99,7 @@ _FIELDS: Final[Mapping[str, Callable[[Written], object]]] = {
     "id_key_digests": values.hex_list(48),
     "author_key_digests": values.hex_list(48),
     "minimum_guest_svn": values.unless_unchecked(values.guest_svn),
+    "pcrs": values.unless_unchecked(values.pcrs),
     "chip_ids": values.hex_list(64),
     "csp_ids": values.unless_unchecked(lambda value: values.listed(value, values.name)),
     "require_host_data": values.flag,

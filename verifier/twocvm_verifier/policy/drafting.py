@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from twocvm_verifier.azure.verify import VerifiedAzureReport
 from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_BITS, BitDemand, Mitigations
 from twocvm_verifier.snp.names import VekKind
 from twocvm_verifier.snp.report import Report
@@ -18,6 +19,7 @@ from twocvm_verifier.snp.verify import TCB_FIELDS, VerifiedReport
 from twocvm_verifier.unchecked import Unchecked
 
 from .model import FirmwareVersion, Policy
+from .pcrs import SHA256_BANK, PcrValues
 
 # Bits whose setting makes a machine or a guest safer; a draft demands those that the report has.
 _SAFER_PLATFORM: Final = ("rapl_dis", "ciphertext_hiding_dram_en", "alias_check_complete")
@@ -31,6 +33,10 @@ _SAFER_GUEST: Final = (
 # Bits whose setting makes one less safe; a draft forbids those that the report has not.
 _RISKIER_PLATFORM: Final = ("smt_en",)
 _RISKIER_GUEST: Final = ("smt", "cxl_allow")
+
+# The start of a machine extends these, and their zeros say what it did not do; 16 to 23 are for what runs later.
+_OF_START: Final = range(16)
+_LATER_PCRS: Final = Unchecked("what runs later may extend or reset them")
 
 _ANY_CHIP: Final = Unchecked("drafted from one report; any chip of its product is accepted")
 _ANY_LAUNCH: Final = Unchecked("drafted from one report; every launch of its guest is accepted")
@@ -74,6 +80,7 @@ def policy_of_evidence(verified: VerifiedReport, *, name: str) -> Policy:
         author_key_digests=_unless_zero(report.author_key_digest),
         # An id block's signer is known by its key, and this report shows which version it is of.
         minimum_guest_svn=report.guest_svn or _NO_SVN if any(report.id_key_digest) else _NOT_SIGNED,
+        pcrs=_pcrs(verified),
         chip_ids=_ANY_CHIP,
         csp_ids=(csp_id,) if verified.vek.vek.kind is VekKind.VLEK else _NO_VLEK,
     )
@@ -104,6 +111,14 @@ def _mitigations(report: Report) -> Mitigations | Unchecked:
     if not report.launch_mit_vector and not report.current_mit_vector:
         return _NO_VECTORS
     return Mitigations(launch=report.launch_mit_vector, current=report.current_mit_vector)
+
+
+def _pcrs(verified: VerifiedReport) -> Mapping[str, PcrValues] | Unchecked:
+    if not isinstance(verified, VerifiedAzureReport):
+        # Left out of the digest, so that a native guest's draft stays what it was.
+        return Policy.builtin().pcrs
+    named = {number: (verified.member.pcrs[number],) for number in _OF_START}
+    return {SHA256_BANK: PcrValues(named=named, others=_LATER_PCRS)}
 
 
 def _unless_zero(value: bytes) -> tuple[bytes, ...] | Unchecked:

@@ -11,6 +11,7 @@ from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_B
 from twocvm_verifier.unchecked import Unchecked
 
 from .model import Policy, RequiredLevels
+from .pcrs import PcrValues
 
 # One line a field of the document, in the order in which they are explained.
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
@@ -36,6 +37,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "id_key_digests": "Who signed the launch's id block.",
         "author_key_digests": "Who vouched for that signer.",
         "minimum_guest_svn": "The least security version of a guest that those keys signed.",
+        "pcrs": "How the guest's vTPM says that it was started, under a paravisor; by bank and number.",
         "chip_ids": "Particular chips.",
         "csp_ids": "Providers whose VLEK is accepted, and then no VCEK.",
         "require_host_data": "Whether HOST_DATA must be the manifest's hash; else it may also be zero.",
@@ -60,6 +62,7 @@ REFERENCE_FIELDS: Final = (
     "id_key_digests",
     "author_key_digests",
     "minimum_guest_svn",
+    "pcrs",
     "chip_ids",
     "csp_ids",
 )
@@ -95,6 +98,12 @@ def open_fields(policy: Policy) -> tuple[Open, ...]:
     if policy.provisional_firmware:
         why = "firmware that can still be rolled back is accepted"
         found.append(Open(field="provisional_firmware", reason=why, by_default=False))
+    banks: Mapping[str, PcrValues] = {} if isinstance(policy.pcrs, Unchecked) else policy.pcrs
+    found += [
+        Open(field=f"pcrs.{bank}.others", reason=accepted.others.reason, by_default=False)
+        for bank, accepted in banks.items()
+        if accepted.left
+    ]
     missing = [level for level in ("AL1", "AL2", "AL3", "AL4") if level not in policy.require_levels.levels]
     found += [
         Open(field=f"require_levels.{level}", reason=policy.require_levels.others.reason, by_default=False)

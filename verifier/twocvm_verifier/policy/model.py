@@ -22,6 +22,8 @@ from twocvm_verifier.snp.product import Product
 from twocvm_verifier.strictjson import Json, canonical
 from twocvm_verifier.unchecked import Unchecked
 
+from .pcrs import PcrValues
+
 DAY_SECONDS: Final = 86_400
 # protocol.md, "Collateral": a release needs a CRL of at most 30 days unless the policy says otherwise.
 DEFAULT_MAX_CRL_AGE_SECONDS: Final = 30 * DAY_SECONDS
@@ -33,6 +35,7 @@ _UNKNOWN_GUEST: Final = Unchecked("the built-in policy knows no guest's referenc
 _NO_FIRMWARE: Final = Unchecked("no measurement is declared to be of a provider's firmware alone")
 _UNKNOWN_KEYS: Final = Unchecked("the built-in policy knows nobody's launch keys")
 _ANY_SVN: Final = Unchecked("the built-in policy knows nobody whose GUEST_SVN would say something")
+_UNKNOWN_PCRS: Final = Unchecked("the built-in policy knows no values of a guest's PCRs")
 _UNKNOWN_CHIPS: Final = Unchecked("the built-in policy accepts any chip of a known product")
 _UNKNOWN_TCB: Final = Unchecked("the built-in policy has no reference for a least TCB")
 _UNKNOWN_FIRMWARE: Final = Unchecked("the built-in policy has no reference for a least firmware version")
@@ -43,7 +46,9 @@ _ANY_ABI: Final = Unchecked("the built-in policy demands no least ABI of the gue
 _NO_OTHERS: Final = Unchecked("all four levels are required")
 
 # Fields that came later than the format, as they demand nothing.
-_CAME_LATER: Final = MappingProxyType({"firmware_measurements": _NO_FIRMWARE, "minimum_guest_svn": _ANY_SVN})
+_CAME_LATER: Final = MappingProxyType(
+    {"firmware_measurements": _NO_FIRMWARE, "minimum_guest_svn": _ANY_SVN, "pcrs": _UNKNOWN_PCRS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -135,6 +140,7 @@ class Policy(_Named):
         author_key_digests: Accepted AUTHOR_KEY_DIGEST values (48 bytes each).
         minimum_guest_svn: The least GUEST_SVN, 1 to 2^32 - 1, of an image that one of those keys signed: an update is
             accepted without its MEASUREMENT, and what came before it is not.
+        pcrs: By bank, which values of its PCRs are accepted. Met by a guest alone whose vTPM a paravisor vouches for.
         chip_ids: Accepted CHIP_ID values (64 bytes each); a zero CHIP_ID matches none.
         csp_ids: Accepted CSP_ID values of a VLEK; a VCEK is of no provider, and meets none.
         require_host_data: Whether HOST_DATA must be the manifest's hash; else it may also be zero.
@@ -165,6 +171,7 @@ class Policy(_Named):
     id_key_digests: tuple[bytes, ...] | Unchecked
     author_key_digests: tuple[bytes, ...] | Unchecked
     minimum_guest_svn: int | Unchecked
+    pcrs: Mapping[str, PcrValues] | Unchecked
     chip_ids: tuple[bytes, ...] | Unchecked
     csp_ids: tuple[str, ...] | Unchecked
     require_host_data: bool
@@ -201,6 +208,7 @@ class Policy(_Named):
             id_key_digests=_UNKNOWN_KEYS,
             author_key_digests=_UNKNOWN_KEYS,
             minimum_guest_svn=_ANY_SVN,
+            pcrs=_UNKNOWN_PCRS,
             chip_ids=_UNKNOWN_CHIPS,
             csp_ids=_UNKNOWN_PROVIDERS,
             require_host_data=False,
@@ -211,7 +219,7 @@ class Policy(_Named):
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value == ():
+            if value == () or (each.name == "pcrs" and not value):
                 raise ValueError(
                     f"{each.name}: an empty list accepts nothing; say Unchecked(reason) to accept anything"
                 )
@@ -264,6 +272,8 @@ def _json(value: object) -> Json:
         return {each.name: f"{getattr(value, each.name):016x}" for each in fields(value)}
     if isinstance(value, RequiredLevels):
         return {each.name: _json(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, PcrValues):
+        return {**{str(number): _json(named) for number, named in value.named.items()}, "others": _json(value.others)}
     if isinstance(value, (AbiVersion, FirmwareVersion, LaunchPrefix)):
         return str(value)
     if isinstance(value, Mapping):

@@ -21,6 +21,7 @@ from twocvm_verifier.unchecked import Unchecked
 from .document import policy_of_document
 from .explanation import REFERENCE_FIELDS
 from .model import Policy
+from .pcrs import PcrValues
 from .values import Written
 
 DOCUMENT: Final = "reference-values"
@@ -89,10 +90,24 @@ def _both(name: str, mine: Any, theirs: Any) -> Any:  # noqa: ANN401 - each fiel
         if joined.required & joined.forbidden:
             raise _conflict(name, "a bit would have to be set and clear")
         return joined
+    if name == "pcrs":
+        return {**mine, **theirs, **{bank: _both_banks(mine[bank], theirs[bank]) for bank in mine.keys() & theirs}}
     if name == _ALL_MUST_HOLD:
         return tuple(dict.fromkeys((*mine, *theirs)))
     if not isinstance(mine, tuple):
         raise _conflict(name, "the policy has minimums of its own")
+    return _common(name, mine, theirs)
+
+
+def _both_banks(mine: PcrValues, theirs: PcrValues) -> PcrValues:
+    shared = {
+        number: _common(f"pcrs, {number}", mine.named[number], theirs.named[number])
+        for number in mine.named.keys() & theirs.named
+    }
+    return PcrValues(named={**mine.named, **theirs.named, **shared}, others=mine.others)
+
+
+def _common(name: str, mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Any, ...]:
     common = tuple(value for value in mine if value in theirs)
     if not common:
         raise _conflict(name, "no value stands in both")

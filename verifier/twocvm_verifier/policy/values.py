@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
+from twocvm_verifier.azure.quote import DIGEST_BYTES, PCR_COUNT
 from twocvm_verifier.manifest.platform import GUEST_POLICY_BITS, PLATFORM_INFO_BITS, BitDemand, Mitigations
 from twocvm_verifier.result import Level
 from twocvm_verifier.snp.launch import LaunchPrefix, parse_launch_prefix
@@ -19,6 +20,7 @@ from twocvm_verifier.strictjson import text_problem
 from twocvm_verifier.unchecked import Unchecked
 
 from .model import TCBS, AbiVersion, FirmwareVersion, Policy, RequiredLevels
+from .pcrs import ALL_NAMED, PCR_BANKS, PcrValues
 
 MAX_NAME_CHARACTERS: Final = 128
 _MAX_GUEST_SVN: Final = (1 << 32) - 1
@@ -26,6 +28,8 @@ _UNCHECKED: Final = frozenset({"unchecked"})
 _ABI: Final = re.compile(r"(\d{1,3})\.(\d{1,3})", re.ASCII)
 _FIRMWARE: Final = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _MASK: Final = re.compile(r"0x[0-9a-f]{1,16}", re.ASCII)
+_OTHERS: Final = "others"
+_PCRS: Final = frozenset(map(str, range(PCR_COUNT)))
 _ADVISORY: Final = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 
 _Value = TypeVar("_Value")
@@ -122,13 +126,18 @@ def unless_unchecked(reader: Callable[[Written], _Value]) -> Callable[[Written],
 
 def hex_list(size_bytes: int) -> Callable[[Written], tuple[bytes, ...] | Unchecked]:
     """Return a reader of a list of values of `size_bytes` bytes each, in hex, or of a reason."""
+    return unless_unchecked(hex_values(size_bytes))
+
+
+def hex_values(size_bytes: int) -> Callable[[Written], tuple[bytes, ...]]:
+    """Return a reader of a list of values of `size_bytes` bytes each, in hex."""
 
     def read(value: Written) -> bytes:
         if not isinstance(value, str) or not re.fullmatch(f"[0-9a-f]{{{2 * size_bytes}}}", value):
             raise ValueProblemError(f"want {2 * size_bytes} lower case hex digits")
         return bytes.fromhex(value)
 
-    return unless_unchecked(lambda value: listed(value, read))
+    return lambda value: listed(value, read)
 
 
 def one_of(accepted: frozenset[str]) -> Callable[[Written], str]:
@@ -235,6 +244,24 @@ def required_levels(value: Written) -> RequiredLevels:
         raise ValueProblemError('want a reason for the levels that are left out: { levels = [...], reason = "..." }')
     others = Unchecked(reason(found["reason"])) if "reason" in found else Policy.builtin().require_levels.others
     return RequiredLevels(levels=levels, at_rest=flag(found.get("at_rest", True)), others=others)
+
+
+def pcrs(value: Written) -> Mapping[str, PcrValues]:
+    """Return which values of its PCRs are accepted, by bank."""
+    return {bank: _bank(named) for bank, named in table_with_members(value, PCR_BANKS, kind="bank").items()}
+
+
+def _bank(value: Written) -> PcrValues:
+    found, others = dict(table(value, _PCRS | {_OTHERS})), ALL_NAMED
+    if _OTHERS in found:
+        others = Unchecked(reason(table(found.pop(_OTHERS), _UNCHECKED).get("unchecked")))
+    elif len(found) < PCR_COUNT:
+        raise ValueProblemError('want a reason for the PCRs that are left out: others = { unchecked = "..." }')
+    read = hex_values(DIGEST_BYTES)
+    try:
+        return PcrValues(named={int(number): read(values) for number, values in found.items()}, others=others)
+    except ValueError as error:
+        raise ValueProblemError(str(error)) from error
 
 
 def _mask(found: Mapping[str, Written], key: str, bits: Mapping[str, int]) -> int:

@@ -46,7 +46,7 @@ _FACETS: Final[Mapping[str, str]] = MappingProxyType(
         ("guest_policy", "vmpl", "host_data", "family_id", "image_id", "id_key_digest", "author_key_digest"),
         _CONFIGURATION,
     )
-    | dict.fromkeys(("measurement", "level.al3", "level.al4"), _EXECUTABLES)
+    | dict.fromkeys(("measurement", "pcrs", "level.al3", "level.al4"), _EXECUTABLES)
 )
 _AUTHORS: Final = ("policy.", "manifest.platform.", "binding.")
 _WORKLOAD: Final = ("manifest.platform.", "binding.")
