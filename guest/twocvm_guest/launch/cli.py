@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -14,8 +15,8 @@ from twocvm_verifier.measure import CPU_TYPES, LaunchFiles, launch_of
 from twocvm_verifier.measure_cli import Append, Ovmf, Vcpus
 from twocvm_verifier.shell import Form, OutputForm, command_group, file_option, unusable, write_file, write_json
 
-from .id_block import DEFAULT_POLICY, ID_BYTES, IdBlock, id_auth, key_digest
-from .qemu import HOST_DATA_BYTES, Identity, Launch, command
+from .id_block import DEFAULT_POLICY, ID_AUTH_BYTES, ID_BYTES, IdBlock, id_auth, key_digest, parse_id_block
+from .qemu import HOST_DATA_BYTES, LOOPBACK, Identity, Launch, command
 from .reference import GUEST_FEATURES, PRODUCTS, Published, reference_document
 
 app = command_group()
@@ -91,6 +92,7 @@ def id_block_command(
         keys = {"id_key": read_key(id_key), "author_key": read_key(author_key)}
         auth = id_auth(block, **keys)
         out.mkdir(parents=True, exist_ok=True)
+        _require_no_way_back(out / _ID_BLOCK, guest_svn)
         digests = {f"{name}_digest": key_digest(key.public_key()).hex() for name, key in keys.items()}
     write_file(out / _ID_BLOCK, block.to_bytes(), option="--out")
     write_file(out / _ID_AUTH, auth, option="--out")
@@ -138,6 +140,9 @@ def command_command(
     cpu: Cpu,
     vcpus: Vcpus = 1,
     memory_mib: Annotated[int, typer.Option("--memory-mib", min=512, help="Memory in MiB.")] = 4096,
+    host_address: Annotated[
+        str, typer.Option("--host-address", metavar="IP", help="This host's address for the port; 0.0.0.0: all it has.")
+    ] = str(LOOPBACK),
     host_port: Annotated[int, typer.Option("--host-port", min=1, max=65_535, help="This host's port.")] = 8443,
     guest_port: Annotated[int, typer.Option("--guest-port", min=1, max=65_535, help="The guest's port.")] = 8443,
     host_data: Annotated[
@@ -149,8 +154,9 @@ def command_command(
     guest_policy: GuestPolicy = f"{DEFAULT_POLICY:#x}",
 ) -> None:
     """Print QEMU's command line (10 or later) for a host with SEV-SNP."""
+    files = LaunchFiles(ovmf=ovmf, kernel=kernel, initrd=initrd, append=append, vmm="qemu")
     with _usage():
-        _signature(cpu)
+        signature, policy = _signature(cpu), _number(guest_policy, "--guest-policy")
         launch = Launch(
             firmware=ovmf,
             kernel=kernel,
@@ -159,15 +165,35 @@ def command_command(
             cpu=cpu,
             vcpus=vcpus,
             memory_mib=memory_mib,
+            host_address=IPv4Address(host_address),
             host_port=host_port,
             guest_port=guest_port,
-            policy=_number(guest_policy, "--guest-policy"),
+            policy=policy,
             host_data=_bytes(host_data, HOST_DATA_BYTES, "--host-data"),
-            identity=None
-            if identity is None
-            else Identity(block=(identity / _ID_BLOCK).read_bytes(), auth=(identity / _ID_AUTH).read_bytes()),
+            identity=None if identity is None else _identity(identity, files, signature, vcpus=vcpus, policy=policy),
         )
         typer.echo(shlex.join(command(launch)))
+
+
+def _require_no_way_back(before: Path, guest_svn: int) -> None:
+    if before.exists() and (had := parse_id_block(before.read_bytes()).guest_svn) > guest_svn:
+        raise ValueError(f"--guest-svn: got {guest_svn}, and {str(before)!r} has {had}: it never falls")
+
+
+def _identity(folder: Path, files: LaunchFiles, cpu_signature: int, *, vcpus: int, policy: int) -> Identity:
+    """Return the identity block in a folder, which must be of this launch: a chip would refuse it at its very end."""
+    raw, auth = ((folder / name).read_bytes() for name in (_ID_BLOCK, _ID_AUTH))
+    block = parse_id_block(raw)
+    if len(auth) != ID_AUTH_BYTES:
+        raise ValueError(f"{_ID_AUTH}: got {len(auth)} bytes, want {ID_AUTH_BYTES}")
+    launch = launch_of(files, cpu_signature=cpu_signature, guest_features=GUEST_FEATURES)
+    if block.measurement != launch.measurement(vcpus):
+        raise ValueError(
+            f"{_ID_BLOCK}: is of another launch: files, command line, type of CPU or number of vCPUs differ"
+        )
+    if block.policy != policy:
+        raise ValueError(f"{_ID_BLOCK}: is of policy {block.policy:#x}, want that of --guest-policy, {policy:#x}")
+    return Identity(block=raw, auth=auth)
 
 
 def _tell(told: dict[str, Any], output: OutputForm) -> None:

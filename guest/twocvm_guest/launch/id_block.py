@@ -80,6 +80,23 @@ class IdBlock:
         return _BLOCK.pack(self.measurement, self.family_id, self.image_id, _VERSION, self.guest_svn, self.policy)
 
 
+def parse_id_block(raw: bytes) -> IdBlock:
+    """Return a block from its bytes.
+
+    Args:
+        raw: As `IdBlock.to_bytes` (96 bytes).
+
+    Raises:
+        ValueError: They are no block, or one that allows debugging or migration.
+    """
+    if len(raw) != ID_BLOCK_BYTES:
+        raise ValueError(f"identity block: got {len(raw)} bytes, want {ID_BLOCK_BYTES}")
+    measurement, family_id, image_id, version, guest_svn, policy = _BLOCK.unpack(raw)
+    if version != _VERSION:
+        raise ValueError(f"identity block: got version {version}, want {_VERSION}")
+    return IdBlock(measurement=measurement, guest_svn=guest_svn, policy=policy, family_id=family_id, image_id=image_id)
+
+
 def id_auth(block: IdBlock, *, id_key: ec.EllipticCurvePrivateKey, author_key: ec.EllipticCurvePrivateKey) -> bytes:
     """Return the authentication block (4096 bytes) that goes with `block`.
 

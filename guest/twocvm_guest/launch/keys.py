@@ -38,12 +38,13 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """Return the key in a file.
 
     Raises:
-        ValueError: Others can read the file, or it holds no P-384 key without a password.
+        ValueError: Others can read or exchange the file, or it holds no P-384 key without a password.
         OSError: It cannot be read.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb") as stream:
-        if os.fstat(stream.fileno()).st_mode & _FOR_OTHERS:
-            raise ValueError(f"{str(path)!r}: others can read it, want mode 0600")
+        status = os.fstat(stream.fileno())
+        if status.st_mode & _FOR_OTHERS or status.st_uid != os.geteuid():
+            raise ValueError(f"{str(path)!r}: others can read it, want mode 0600 and one's own")
         raw = stream.read(_MAX_FILE_BYTES)
     try:
         key = load_pem_private_key(raw, password=None)

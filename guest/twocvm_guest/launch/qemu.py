@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ HOST_DATA_BYTES: Final = 32
 # Where the C-bit is on every EPYC with SNP, and how many physical address bits it costs (CPUID 8000001F, EBX).
 _C_BIT: Final = 51
 _REDUCED_PHYS_BITS: Final = 1
+LOOPBACK: Final = IPv4Address("127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Launch:
         cpu: QEMU's type of CPU, as it was measured.
         vcpus: How many.
         memory_mib: Memory in MiB.
+        host_address: The address of this host at which that port is.
         host_port: The port of this host that leads to the guest's.
         guest_port: The port on which the guest listens.
         policy: GUEST_POLICY.
@@ -61,6 +64,7 @@ class Launch:
     cpu: str
     vcpus: int
     memory_mib: int
+    host_address: IPv4Address = LOOPBACK
     host_port: int
     guest_port: int
     policy: int = DEFAULT_POLICY
@@ -83,7 +87,7 @@ def command(launch: Launch, *, qemu: str = "qemu-system-x86_64") -> tuple[str, .
         launch: What is launched.
         qemu: The program.
     """
-    forward = f"hostfwd=tcp:127.0.0.1:{launch.host_port}-:{launch.guest_port}"
+    forward = f"hostfwd=tcp:{launch.host_address}:{launch.host_port}-:{launch.guest_port}"
     return (
         *(qemu, "-enable-kvm", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-cpu", launch.cpu, "-smp", str(launch.vcpus), "-m", f"{launch.memory_mib}M"),

@@ -39,6 +39,9 @@ class Published:
         guest_svn: GUEST_SVN of its identity blocks; None where it is launched without.
         id_key_digest: ID_KEY_DIGEST (48 bytes), or empty where it is launched without.
         author_key_digest: AUTHOR_KEY_DIGEST (48 bytes), likewise.
+
+    Raises:
+        ValueError: Both keys are one, which no identity block is signed with.
     """
 
     name: str
@@ -46,6 +49,10 @@ class Published:
     guest_svn: int | None = None
     id_key_digest: bytes = b""
     author_key_digest: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.id_key_digest and self.id_key_digest == self.author_key_digest:
+            raise ValueError("id key and author key are the same, want two")
 
 
 def reference_document(files: LaunchFiles, published: Published, *, guest_features: int = GUEST_FEATURES) -> bytes:

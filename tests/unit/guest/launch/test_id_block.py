@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from twocvm_guest.launch.id_block import (
     IdBlock,
     id_auth,
     key_digest,
+    parse_id_block,
     public_key,
 )
 from twocvm_guest.launch.keys import read_key, write_new_key
@@ -60,6 +62,15 @@ def test_block_has_each_field_in_its_place() -> None:
     raw = block().to_bytes()
     assert len(raw) == ID_BLOCK_BYTES == 96
     assert raw == MEASUREMENT + FAMILY + IMAGE + bytes((1, 0, 0, 0, 7, 0, 0, 0)) + (0x30000).to_bytes(8, "little")
+
+
+def test_block_is_read_back() -> None:
+    """What was written is read; another length, another version, or a policy that allows debugging is not."""
+    raw = block().to_bytes()
+    assert parse_id_block(raw) == block()
+    for other in (raw[:-1], raw + bytes(1), raw[:80] + b"\x02" + raw[81:], raw[:90] + b"\x0b" + raw[91:]):
+        with pytest.raises(ValueError, match="got"):
+            parse_id_block(other)
 
 
 def test_authentication_is_two_signatures(
@@ -124,7 +135,7 @@ def test_keys_are_two_and_on_p384(id_key: ec.EllipticCurvePrivateKey) -> None:
         id_auth(block(), id_key=id_key, author_key=ec.generate_private_key(ec.SECP256R1()))
 
 
-def test_key_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_key_file_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new key is in a new file of mode 0600; one that others can read, or that is none, is not used."""
     path = tmp_path / "key"
     public = write_new_key(path)
@@ -136,6 +147,10 @@ def test_key_file_is_its_owners_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0600"):
         read_key(path)
     path.chmod(0o600)
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+        with pytest.raises(ValueError, match="own"):
+            read_key(path)
     path.write_text("nothing")
     with pytest.raises(ValueError, match="PEM"):
         read_key(path)

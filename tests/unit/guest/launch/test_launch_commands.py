@@ -55,10 +55,12 @@ def test_block_reference_and_command_agree(
     assert reference["identity"] == {name: told[name] for name in reference["identity"]}
     assert reference["files"]["kernel"] == {"bytes": 6, "sha256": sha256(b"kernel").hexdigest()}
     assert set(reference["launches"]) == {"Milan", "Genoa", "Turin"}
-    launching = ["--cpu", "EPYC-Genoa", "--identity-block", str(tmp_path / "id-blocks"), "--host-data", "ab" * 32]
+    launching = ["--cpu", "EPYC-Genoa", "--vcpus", "4", "--identity-block", str(tmp_path / "id-blocks")]
+    launching += ["--host-data", "ab" * 32, "--host-address", "192.0.2.1"]
     assert run(["launch", "command", *files, *launching]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[words.index("-append") + 1] == APPEND
+    assert "hostfwd=tcp:192.0.2.1:8443-:8443" in words[words.index("-netdev") + 1]
     (snp,) = (word for word in words if word.startswith("sev-snp-guest,"))
     fields = dict(field.partition("=")[::2] for field in snp.split(",")[1:])
     block, auth = b64decode(fields["id-block"]), b64decode(fields["id-auth"])
@@ -108,6 +110,17 @@ Words = Callable[[list[str], list[str], Path], list[str]]
             ],
             id="one key",
         ),
+        pytest.param(
+            lambda files, keys, _: [
+                *("reference", *files, *keys[:2], "--author-key", keys[1]),
+                *("--guest-svn", "1", "--name", "n", "--version", "1"),
+            ],
+            id="one key to publish",
+        ),
+        pytest.param(
+            lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--host-address", "0.0.0.0,guestfwd=x"],
+            id="no address",
+        ),
         pytest.param(lambda _, keys, __: ["new-key", keys[1]], id="key is there"),
     ],
 )
@@ -119,6 +132,70 @@ def test_what_is_asked_wrongly_is_a_usage_error(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Error" in captured.err
+
+
+def test_guest_is_given_nothing_that_was_not_asked_for(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No default devices, no settings, no monitor, no second start, no way out of its network, no loose policy."""
+    assert run(["launch", "command", *files, "--cpu", "EPYC-Genoa"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert {"-enable-kvm", "-nodefaults", "-no-user-config", "-no-reboot"} <= set(words)
+    assert {"-monitor", "-qmp", "-serial", "-drive", "-incoming", "-s"}.isdisjoint(words)
+    assert words[words.index("-netdev") + 1] == "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:8443-:8443"
+    assert words[words.index("-device") + 1] == "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="
+    assert words.count("-netdev") == words.count("-device") == 1
+    assert words[words.index("-machine") + 1] == "q35,confidential-guest-support=snp,memory-backend=ram"
+    (snp,) = (word for word in words if word.startswith("sev-snp-guest,"))
+    assert "policy=0x30000,kernel-hashes=on,host-data=" + "A" * 43 + "=" in snp
+
+
+def test_version_never_falls(
+    files: list[str], keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A block takes the place of one of the same security version or a lower one, and of nothing else."""
+    signing = [
+        "launch",
+        "id-block",
+        *files,
+        *keys,
+        "--cpu",
+        "EPYC-Genoa",
+        "--out",
+        str(tmp_path / "out"),
+        "--guest-svn",
+    ]
+    assert [run([*signing, svn]) for svn in ("2", "2", "3")] == [0, 0, 0]
+    written = (tmp_path / "out" / "id-block.bin").read_bytes()
+    assert run([*signing, "2"]) == 2
+    assert "never falls" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "out" / "id-block.bin").read_bytes() == written
+    (tmp_path / "out" / "id-block.bin").write_bytes(b"something else")
+    assert run([*signing, "4"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--vcpus", "3"], "another launch"),
+        (["--cpu", "EPYC-Milan"], "another launch"),
+        (["--append", "other"], "another launch"),
+        (["--guest-policy", "0x20000"], "policy"),
+    ],
+)
+def test_block_of_another_launch_is_refused(
+    files: list[str], keys: list[str], tmp_path: Path, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the chip would refuse when everything is loaded is said before anything is."""
+    signed = ["--cpu", "EPYC-Genoa", "--vcpus", "2"]
+    assert run(["launch", "id-block", *files, *keys, *signed, "--guest-svn", "1", "--out", str(tmp_path)]) == 0
+    launching = ["launch", "command", *files, *signed, "--identity-block", str(tmp_path)]
+    assert run(launching) == 0
+    capsys.readouterr()
+    assert run([*launching, *given]) == 2
+    assert said in capsys.readouterr().err
+    for name, size in (("id-auth.bin", 4095), ("id-block.bin", 97)):
+        (tmp_path / name).write_bytes(bytes(size))
+        assert run(launching) == 2
+        assert f"got {size} bytes" in capsys.readouterr().err
 
 
 def test_comma_in_a_path_is_no_option_of_the_hypervisor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
