@@ -12,7 +12,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--only", nargs="+", choices=classes.NAMES, default=classes.NAMES, help="these classes")
     again = commands.add_parser("again", help="measure workloads of a whole run again, and put them in their places")
     again.add_argument("--label", choices=LABELS, default="plain", help="of which run")
-    again.add_argument("names", nargs="*", metavar="WORKLOAD", help="default: those of which load made a ratio untold")
+    again.add_argument("names", nargs="*", metavar="WORKLOAD", help="default: what was disturbed or is missing")
     commands.add_parser("report", help="make the report again of what was measured")
     table_command = commands.add_parser("table", help="the main table, in Markdown")
     table_command.add_argument("--readme", action="store_true", help="put it into README.md")
@@ -90,18 +90,21 @@ def _again(arguments: argparse.Namespace) -> int:
         print(f"there is no run of which to measure anything again: {path}", file=sys.stderr)
         return 2
     run = record.read(path)
-    names = tuple(arguments.names) or tuple(each.name for each in run.workloads if judge.disturbed(each))
-    if unknown := [name for name in names if run.workload(name) is None]:
-        print(f"the run has no {', '.join(unknown)}", file=sys.stderr)
-        return 2
     if run.machine["cpu"] != machine.cpu():
         print(f"the run is of another processor: {run.machine['cpu']}", file=sys.stderr)
         return 2
+    plan = Plan(reduced=run.reduced)
+    offered = [each.name for name in classes.NAMES if run.of_class(name) for each in classes.load(name).workloads(plan)]
+    names = arguments.names or [name for name in offered if judge.disturbed(run.workload(name))]
+    if unknown := set(names) - set(offered):
+        print(f"there is no {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     touched = tuple(each for each in classes.NAMES if any(name.startswith(f"{each}/") for name in names))
-    found = {each.name: each for each in _measured(touched, Plan(reduced=run.reduced), names)}
+    found = {each.name: each for each in _measured(touched, plan, names)}
     when = f"{_now()}, at commit {_commit()}"
-    put = (replace(found[each.name], again=when) if each.name in found else each for each in run.workloads)
-    run = replace(run, workloads=tuple(put))
+    # What is measured no more is not kept, so that all that there is was measured as it is described.
+    there = (replace(found[name], again=when) if name in found else run.workload(name) for name in offered)
+    run = replace(run, workloads=tuple(each for each in there if each))
     record.write(run, path)
     _report(_read(arguments.out), arguments.out)
     return ending(run)
@@ -136,7 +139,7 @@ def _table(runs: Runs, readme: Path | None) -> int:
     return 0
 
 
-def _measured(names: tuple[str, ...], plan: Plan, wanted: tuple[str, ...] = ()) -> Iterator[Measured]:
+def _measured(names: tuple[str, ...], plan: Plan, wanted: Sequence[str] = ()) -> Iterator[Measured]:
     """Measure these classes, or of them the workloads that are wanted."""
     for name in names:
         workloads = tuple(each for each in classes.load(name).workloads(plan) if not wanted or each.name in wanted)
@@ -153,12 +156,9 @@ def _measured(names: tuple[str, ...], plan: Plan, wanted: tuple[str, ...] = ()) 
 
 def _report(runs: Runs, out: Path) -> None:
     path = out / "report.html"
-    path.write_text(page(runs, (classes.load(name).chapter(runs) for name in classes.NAMES if _has(runs, name))))
+    there = [name for name in classes.NAMES if any(run.of_class(name) for run in runs.each)]
+    path.write_text(page(runs, (classes.load(name).chapter(runs) for name in there)))
     print(path)
-
-
-def _has(runs: Runs, name: str) -> bool:
-    return any(run.of_class(name) for run in runs.each)
 
 
 def _read(out: Path) -> Runs:

@@ -35,11 +35,12 @@ WASM_SDK: Final = SDK / "c"
 # The paper's is what `cargo --release` gives: x86-64 without extensions, and floating point as it is written.
 _STRICT: Final = ("-O3", "-ffp-contract=off")
 _FAST: Final = ("-O3", "-ffast-math")
-# Of itself `zig cc` makes -O2 of -O3 and keeps frame pointers, which would flatter whatever is held against it.
-_ZIG: Final = ("-Xclang", "-O3", "-fomit-frame-pointer")
+# Of itself `zig cc` makes -O2 of -O3 and keeps frame pointers. Natively that would flatter whatever is held against it;
+# components are built as their authors build them.
+_ZIG_NATIVE: Final = ("-Xclang", "-O3", "-fomit-frame-pointer")
 _WASM: Final = (
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-Wl,--no-entry", "-Wl,-z,stack-size=65536"),
-    *("-std=c17", "-O3", *_ZIG, "-msimd128", "-s", "-ffp-contract=off"),
+    *("-std=c17", "-O3", "-msimd128", "-s", "-ffp-contract=off"),
 )
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 _V3_FLAGS: Final = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
@@ -73,7 +74,7 @@ class Native:
 
 
 def _native(compiler: str, machine: str, suffix: str, title: str, flags: tuple[str, ...]) -> Native:
-    flags = (*flags, *_ZIG) if compiler == "clang" else flags
+    flags = (*flags, *_ZIG_NATIVE) if compiler == "clang" else flags
     configuration = Configuration(
         name=f"{compiler}{suffix}",
         title=f"{compiler} {title}",

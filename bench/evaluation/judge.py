@@ -71,9 +71,9 @@ def verdict(measured: Measured, comparison: Comparison) -> Verdict:
     return Verdict(comparison=comparison, figure=ratio(above, below), reasons=(), of=of.name, over=over.name)
 
 
-def disturbed(measured: Measured) -> bool:
-    """Return whether any of its ratios is not told because of what else the machine did."""
-    return any(UNDER_LOAD in reason for each in verdicts(measured) for reason in each.reasons)
+def disturbed(measured: Measured | None) -> bool:
+    """Return whether any of its ratios is not told because of what else the machine did, or it was not measured."""
+    return measured is None or any(UNDER_LOAD in reason for each in verdicts(measured) for reason in each.reasons)
 
 
 def merged(*, outside: Measured, inside: Measured) -> Measured:
