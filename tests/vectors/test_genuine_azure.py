@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from tests.support.azure import GenuineAzure, flipped, genuine_azure
 from tests.support.vectors import require_vectors
 
-from twocvm_verifier import SnpVerifier, amd_roots
+from twocvm_verifier import SnpVerifier, amd_roots, appraise
 from twocvm_verifier.azure.hcl import parse_hcl
 from twocvm_verifier.azure.member import parse_member
 from twocvm_verifier.azure.quote import parse_quote
 from twocvm_verifier.azure.runtime import parse_runtime
-from twocvm_verifier.azure.verify import AZURE_RULES, AzureCase
+from twocvm_verifier.azure.verify import AZURE_RULES, AzureCase, VerifiedAzureReport
 from twocvm_verifier.errors import MalformedError, TwoCvmError
+from twocvm_verifier.policy import policy_of_evidence
 from twocvm_verifier.snp.rules import enforce
+from twocvm_verifier.snp.verify import VerifiedReport
 
 VERIFIER = SnpVerifier(roots=amd_roots())
 EVIDENCE = genuine_azure()
@@ -76,6 +78,25 @@ def test_each_part_broken_by_one_bit_gives_its_error(vector: GenuineAzure) -> No
         with pytest.raises(TwoCvmError) as refusal:
             enforce(AZURE_RULES, other)
         assert refusal.value.code == "AZURE_EXTRA_DATA"
+
+
+def verified(vector: GenuineAzure) -> VerifiedAzureReport:
+    """Return a machine's report with its quote, whoever that was made for."""
+    report = case_of(vector).verified
+    given = {each.name: getattr(report, each.name) for each in fields(VerifiedReport)}
+    return VerifiedAzureReport(**given, member=vector.member, bound=bytes(64))
+
+
+@pytest.mark.parametrize("vector", EVIDENCE, ids=ids)
+def test_draft_of_a_machine_refuses_other_software(vector: GenuineAzure) -> None:
+    """Four machines started four loaders: what is drafted from one refuses PCR 4 of each other, and none of its own."""
+    policy = policy_of_evidence(verified(vector), name="draft")
+    refused = {
+        other.name: [check.id for check in appraise(verified(other), policy=policy, at=other.at).findings]
+        for other in EVIDENCE
+    }
+    assert not any("pcrs" in check for check in refused.pop(vector.name))
+    assert all("policy.pcrs.sha256.4" in each for each in refused.values())
 
 
 def test_evidence_of_two_vms_cannot_be_mixed() -> None:

@@ -177,7 +177,7 @@ def _write_check(policy: Policy) -> None:
 def _about(verified: VerifiedReport) -> tuple[str, ...]:
     report = verified.report
     start = (
-        "PCRs are of one start of one guest: an update changes some, and so may what it was started with.",
+        "PCRs are of one start: an update of the guest changes some of them.",
         "None of them is the chip's word; the paravisor says what they are, and MEASUREMENT is the paravisor's.",
     )
     return (

@@ -34,9 +34,10 @@ _SAFER_GUEST: Final = (
 _RISKIER_PLATFORM: Final = ("smt_en",)
 _RISKIER_GUEST: Final = ("smt", "cxl_allow")
 
-# The start of a machine extends these, and their zeros say what it did not do; 16 to 23 are for what runs later.
-_OF_START: Final = range(16)
-_LATER_PCRS: Final = Unchecked("what runs later may extend or reset them")
+# Loaders, Secure Boot's keys, kernel, initial RAM disk and command line, whichever of these a start measures; their
+# zeros say what it did not do.
+_PCRS_OF_SOFTWARE: Final = (2, 3, 4, 7, 8, 9, 11, 12, 13, 14)
+_PCRS_OF_MACHINE: Final = Unchecked("of one machine, its firmware and its disk, or extended by what runs later")
 
 _ANY_CHIP: Final = Unchecked("drafted from one report; any chip of its product is accepted")
 _ANY_LAUNCH: Final = Unchecked("drafted from one report; every launch of its guest is accepted")
@@ -117,8 +118,8 @@ def _pcrs(verified: VerifiedReport) -> Mapping[str, PcrValues] | Unchecked:
     if not isinstance(verified, VerifiedAzureReport):
         # Left out of the digest, so that a native guest's draft stays what it was.
         return Policy.builtin().pcrs
-    named = {number: (verified.member.pcrs[number],) for number in _OF_START}
-    return {SHA256_BANK: PcrValues(named=named, others=_LATER_PCRS)}
+    named = {number: (verified.member.pcrs[number],) for number in _PCRS_OF_SOFTWARE}
+    return {SHA256_BANK: PcrValues(named=named, others=_PCRS_OF_MACHINE)}
 
 
 def _unless_zero(value: bytes) -> tuple[bytes, ...] | Unchecked:
