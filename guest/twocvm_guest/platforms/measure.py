@@ -14,7 +14,8 @@ from typing import Final
 from twocvm_verifier import framing, strictjson
 
 PACKAGES: Final = ("twocvm_certs", "twocvm_guest", "twocvm_sdk", "twocvm_verifier")
-_CACHE: Final = "__pycache__"
+# What the interpreter leaves there, and the examples, which a wheel brings along and a checkout has elsewhere.
+_BESIDE: Final = frozenset({"__pycache__", "_examples"})
 
 
 def measure_installed() -> bytes:
@@ -31,7 +32,8 @@ def measure(folders: Mapping[str, Path]) -> bytes:
     """Return SHA-384 over the files of `folders` (48 bytes).
 
     Every regular file counts, by `NAME/path/inside` and SHA-256, but for compiled caches, which follow from the rest,
-    and for what begins with a dot, which tools leave there and nothing imports.
+    for the examples, and for what begins with a dot, which tools leave there and nothing imports. So a version is the
+    same however it was installed.
 
     Args:
         folders: For each package its folder.
@@ -51,7 +53,7 @@ def read_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for name, folder in folders.items()
         for path in folder.rglob("*")
-        if path.is_file() and not any(part == _CACHE or part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not any(part in _BESIDE or part[0] == "." for part in path.relative_to(folder).parts)
     }
 
 

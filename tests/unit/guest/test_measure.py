@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from twocvm_guest.platforms.measure import PACKAGES, _folder, measure, measure_installed
+from twocvm_guest.platforms.measure import (
+    PACKAGES,
+    _folder,
+    installed_folders,
+    measure,
+    measure_installed,
+    read_files,
+)
 
 
 @pytest.fixture
@@ -60,6 +70,25 @@ def test_what_tools_leave_does_not_change_it(folder: Path) -> None:
     (folder / ".cache" / "a.db").write_bytes(b"x")
     (folder / "sub" / ".b.swp").write_bytes(b"x")
     assert measure({"p": folder}) == before
+
+
+def test_examples_do_not_change_it(folder: Path) -> None:
+    """What a wheel carries along beside the code, and a checkout does not, does not count."""
+    before = measure({"p": folder})
+    (folder / "_examples" / "demo").mkdir(parents=True)
+    (folder / "_examples" / "demo" / "manifest.toml").write_bytes(b"x")
+    assert measure({"p": folder}) == before
+
+
+def test_a_wheel_has_the_files_of_a_checkout(tmp_path: Path) -> None:
+    """Installed in place or from a wheel, a version is the same files: the same measurement, and the same image."""
+    root = Path(__file__).parents[3]
+    words = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+    subprocess.run(words, cwd=root, check=True, capture_output=True, timeout=100)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    assert read_files({name: tmp_path / "installed" / name for name in PACKAGES}) == read_files(installed_folders())
 
 
 def test_the_order_of_folders_does_not_change_it(folder: Path) -> None:
