@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TESTS  ?= tests
+# What the tests of a file share is made once: they stay in one process, in the order of `tests/conftest.py`.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 SECONDS ?= 60
 MINUTES ?= 10
 
@@ -24,7 +26,7 @@ demo: $(VENV)/.run
 	@$(BIN)/twocvm demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest $(SPREAD) $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -32,7 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal $(TESTS) || $(MAKE) --no-print-directory again
+	$(BIN)/python -m coverage run -m pytest $(SPREAD) $(TESTS) || $(MAKE) --no-print-directory again
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m tools.coverage_floors
 

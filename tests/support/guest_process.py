@@ -28,6 +28,7 @@ from tests.support.actor import ACTOR, ACTOR_IMPORTS, RUN
 from tests.support.attested_guest import NO_CRL, policy
 from tests.support.guest import ANYBODY, Client, identity_of
 from tests.support.manifests import Document, World
+from tests.support.processes import uncounted
 
 from twocvm_sdk.connection import AttestedConnection
 from twocvm_verifier.clock import SystemClock
@@ -125,7 +126,7 @@ class GuestProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            env={**os.environ, "TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder)},
+            env={**uncounted(), "TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder)},
         )
         line = self.process.stdout.readline() if self.process.stdout else b""
         if not line:

@@ -1,4 +1,4 @@
-"""What the kernel says about this process's children, for tests of isolation and of leaving nothing behind."""
+"""This process's children: what they are started with, and what the kernel says about them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def descendants(of: int | None = None) -> list[int]:
     for process in found:
         found += sorted(child for child, parent in parents.items() if parent == process)
     return found[1:]
+
+
+def uncounted() -> dict[str, str]:
+    """This process's environment for one that will be killed: it could not say which lines it ran, so counts none."""
+    return {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
