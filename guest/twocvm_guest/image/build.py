@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -85,7 +84,7 @@ def build_images(parts: Parts, variants: tuple[Variant, ...]) -> tuple[Image, ..
 
     Raises:
         MalformedError: A package is none.
-        CalledProcessError: What was locked does not run here: this takes Linux on x86_64.
+        UnsupportedError: IMAGE_NOT_BUILT; what was locked does not run here: this takes Linux on x86_64.
     """
     tree = Tree()
     for package in parts.lock.packages:
@@ -139,7 +138,7 @@ def compress(raw: bytes, root: Path, tools: Path) -> bytes:
     libraries = f"{folders}:{tools / recipe.LIBRARIES}"
     words = (loader, "--library-path", libraries, str(tools / "usr/bin/zstd"))
     options = (_LEVEL, "-T2", "--quiet", "--no-check", "--stdout", f"--stream-size={len(raw)}")
-    return subprocess.run((*words, *options), input=raw, capture_output=True, env={}, check=True).stdout
+    return bytecode.run_locked((*words, *options), raw)
 
 
 def _add_wheel(tree: Tree, wheel: Wheel, raw: bytes) -> None:

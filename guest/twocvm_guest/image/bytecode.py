@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from twocvm_verifier.errors import UnsupportedError
+
 from . import recipe
 from .tree import OWN, Tree
 
@@ -19,7 +21,8 @@ from .tree import OWN, Tree
 _PROGRAM: Final = """
 import ctypes, json, os, py_compile, sys
 if not os.environ.get("FIXED"):
-    ctypes.CDLL(None).personality(0x0040000)
+    if ctypes.CDLL(None).personality(0x0040000) == -1:
+        sys.exit("personality(2): addresses cannot be fixed here")
     os.execve(sys.argv[2], json.loads(sys.argv[3]), {"FIXED": "1", "PYTHONHASHSEED": "0"})
 root = sys.argv[1]
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -37,6 +40,21 @@ def run_inside(root: Path, program: str, *arguments: str) -> tuple[str, ...]:
     )
 
 
+def run_locked(words: tuple[str, ...], given: bytes) -> bytes:
+    """Run a locked program on this machine, with nothing of its environment, and return what it writes.
+
+    Raises:
+        UnsupportedError: IMAGE_NOT_BUILT; it does not run here, or not to its end.
+    """
+    environment: Mapping[str, str] = {}
+    try:
+        return subprocess.run(words, input=given, env=environment, check=True, capture_output=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"").decode("utf-8", "replace").strip().splitlines()
+        last = said[-1] if said else str(error)
+        raise UnsupportedError("IMAGE_NOT_BUILT", f"{Path(words[0]).name}: {last!r:.300}") from error
+
+
 def compile_all(tree: Tree, root: Path) -> None:
     """Put the compiled form of every Python file beside it, or in its place where it is not this distribution's own.
 
@@ -45,14 +63,13 @@ def compile_all(tree: Tree, root: Path) -> None:
         root: Where it is written on this machine; written to as well.
 
     Raises:
-        CalledProcessError: A file cannot be compiled.
+        UnsupportedError: IMAGE_NOT_BUILT; a file cannot be compiled, or not with the same bytes each time.
     """
     targets = {entry.path: compiled_path(entry.path) for entry in tree.entries() if entry.path.endswith(".py")}
     words = run_inside(root, recipe.PYTHON, "-I", "-S", "-B", "-c", _PROGRAM, str(root))
     again = json.dumps([*words, "", ""])
     listed = json.dumps(list(targets.items())).encode()
-    environment: Mapping[str, str] = {}
-    subprocess.run((*words, words[0], again), input=listed, env=environment, check=True, capture_output=True)
+    run_locked((*words, words[0], again), listed)
     for source, target in targets.items():
         origin = tree[source].origin
         if not _is_own(source):

@@ -20,11 +20,19 @@ from typing import Final
 _OF_FIRMWARE: Final = "initrd=initrd"
 _MAX_PORT: Final = 65535
 
+# What Debian's kernel has built in for devices that no image uses, by the functions that begin it: NVMe disks, consoles
+# and file systems of virtio, keyboards, TPMs, serial cards, embedded controllers.
+_LEFT_OUT: Final = (
+    *("nvme_init", "virtio_console_init", "virtio_fs_init", "i8042_init", "atkbd_init"),
+    *("init_tis", "crb_acpi_driver_init", "serial_pci_driver_init", "acpi_ec_sys_init"),
+)
 _HARDENED: Final = (
     # No core of a 32-bit program, no table that a host adds, no way to another kernel, no word that stays in memory.
     "ia32_emulation=off",
     "vsyscall=none",
     "acpi_no_static_ssdt",
+    f"initcall_blacklist={','.join(_LEFT_OUT)}",
+    "xen_nopv",
     "nohibernate",
     "init_on_alloc=1",
     "init_on_free=1",
@@ -43,6 +51,11 @@ _HARDENED: Final = (
     "oops=panic",
     "panic=-1",
     "panic_print=0",
+    # Its last words go to no store that a host offers for them, and nobody hears of hardware's errors.
+    "pstore.backend=none",
+    "erst_disable",
+    "hest_disable",
+    "bert_disable",
     "random.trust_cpu=on",
     "random.trust_bootloader=off",
 )

@@ -36,6 +36,11 @@ CODES: Final[dict[str, Code]] = {
         "No mirror has a package in the locked version. Debian removes old ones: bring the lock up to date, "
         "or name a mirror that keeps them with `--mirror`.",
     ),
+    "IMAGE_NOT_BUILT": _image(
+        UNSUPPORTED,
+        "What compiles or compresses the image does not run here, or not in the same way each time. Build it on "
+        "Linux and x86_64, and in a container that allows personality(2) (Docker: --security-opt seccomp=unconfined).",
+    ),
     "MACHINE_FAILED": _image(
         REFUSED,
         "The machine ended, or said nothing for too long, before it served. What it said last is in the "

@@ -1,0 +1,189 @@
+"""Every means of the image by itself: what is taken out or weakened is missed here, without a machine.
+
+The words and settings stand here once more, so that nobody changes what is measured without meaning to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support import nft
+
+from twocvm_guest.image import bytecode
+from twocvm_guest.image.command_line import FIXED, Variant, command_line, make_network, parse_command_line
+from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, unmeasured
+from twocvm_guest.runtime import syscalls
+from twocvm_verifier.errors import UnsupportedError
+
+PAGE = Path(__file__).parents[4] / "docs" / "image.md"
+PORT = 8443
+NETWORK = make_network("10.0.2.15/24", "10.0.2.2", str(PORT))
+IN, FORWARD, OUT = 1, 2, 3
+SETTINGS = """
+    dev/tty/ldisc_autoload=0 fs/protected_fifos=2 fs/protected_hardlinks=1 fs/protected_regular=2
+    fs/protected_symlinks=1 fs/suid_dumpable=0 kernel/core_pattern=|/none kernel/dmesg_restrict=1
+    kernel/io_uring_disabled=2 kernel/kexec_load_disabled=1 kernel/kptr_restrict=2 kernel/modprobe=
+    kernel/modules_disabled=1 kernel/perf_event_paranoid=3 kernel/randomize_va_space=2 kernel/sysrq=0
+    kernel/unprivileged_bpf_disabled=1 kernel/yama/ptrace_scope=3 net/core/bpf_jit_harden=2
+    net/ipv4/conf/all/accept_redirects=0 net/ipv4/conf/all/accept_source_route=0 net/ipv4/conf/all/arp_announce=2
+    net/ipv4/conf/all/arp_ignore=1 net/ipv4/conf/all/rp_filter=1 net/ipv4/conf/all/secure_redirects=0
+    net/ipv4/conf/all/send_redirects=0 net/ipv4/conf/default/accept_redirects=0 net/ipv4/icmp_echo_ignore_all=1
+    net/ipv4/ip_forward=0 net/ipv4/tcp_mtu_probing=1 net/ipv4/tcp_syncookies=1 vm/mmap_min_addr=65536
+    vm/unprivileged_userfaultfd=0
+"""
+CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP = 0, 1, 3, 5, 6, 7, 8
+IPC_LOCK, SYS_CHROOT, SYS_ADMIN, SYS_RESOURCE = 14, 18, 21, 24
+
+
+def test_words_are_those_of_the_page() -> None:
+    """`docs/image.md` says of each word of the command line why it is there, and has no other."""
+    table = PAGE.read_text(encoding="utf-8").partition("### The command line\n")[2].partition("\n#")[0]
+    rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines() if line.startswith("| `")]
+    said = {variant: set[str]() for variant in Variant}
+    for words, where, why in rows:
+        assert why
+        for variant in Variant if where == "both" else (Variant(where),):
+            said[variant] |= set(re.findall(r"`([^`]+)`", words))
+    for variant in Variant:
+        words = FIXED[variant].split(" ")
+        assert len(words) == len(set(words))
+        assert set(words) == said[variant]
+
+
+def test_settings_are_all_there() -> None:
+    """None is left out or weakened."""
+    assert {f"{name}={value}" for name, value in kernel.SETTINGS.items()} == set(SETTINGS.split())
+
+
+def test_kept_capabilities_are_these() -> None:
+    """One more would be a way out; each is one that keeping workers apart needs."""
+    needed = {CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, IPC_LOCK, SYS_CHROOT, SYS_ADMIN, SYS_RESOURCE}
+    assert needed == kernel.KEPT_CAPABILITIES
+
+
+def test_nothing_that_can_be_written_to_is_run_or_a_device() -> None:
+    """No mount takes programs, and only the one of devices takes devices."""
+    for each in (*mounts.MOUNTS, mounts.CONFIGFS):
+        assert each.flags & syscalls.MS_NOSUID
+        assert each.flags & syscalls.MS_NOEXEC
+        assert bool(each.flags & syscalls.MS_NODEV) is (each.kind != "devtmpfs")
+
+
+def test_root_ends_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system is read-only and its mount too, and takes neither set-user-ID programs nor devices."""
+    done: list[int] = []
+    monkeypatch.setattr(syscalls, "mount", lambda _source, _target, _kind, flags, _data: done.append(flags))
+    for name in ("chdir", "chroot"):
+        monkeypatch.setattr(os, name, lambda _: None)
+    mounts.close_root()
+    closed = syscalls.MS_REMOUNT | syscalls.MS_RDONLY
+    assert done[:2] == [mounts.MS_BIND, mounts.MS_MOVE]
+    assert done[2:] == [closed, closed | mounts.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NODEV]
+
+
+STEPS = (
+    (main.unmeasured, "require_plain_start"),
+    (main, "parse_command_line"),
+    (main.kernel, "load_modules"),
+    (main.mounts, "mount"),
+    (main.firewall, "close_to_all_but"),
+    (main.network, "connect"),
+    (main.kernel, "settle"),
+    (main.unmeasured, "find_ignored"),
+    (main.agent, "run"),
+)
+
+
+def test_steps_come_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are judged before anything is done, the filter is there before the card, settings before the agent."""
+    done: list[str] = []
+    launch = parse_command_line(command_line(Variant.PRODUCTION, NETWORK), Variant.PRODUCTION)
+
+    def step(name: str) -> Callable[..., object]:
+        def note(*_: object, **__: object) -> object:
+            done.append(name)
+            return {"parse_command_line": launch, "run": 0}.get(name, ())
+
+        return note
+
+    for owner, name in STEPS:
+        monkeypatch.setattr(owner, name, step(name))
+    main.make_and_serve(Variant.PRODUCTION, lambda event, **_: done.append(event))
+    names = [name for _, name in STEPS]
+    assert done == [*names[:-1], "made", "run", "ended"]
+
+
+def test_agent_begins_with_a_fixed_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the first process's environment reaches it, and it gives its rights up first."""
+    order: list[object] = []
+    monkeypatch.setattr(agent.kernel, "give_up_capabilities", lambda: order.append("given up"))
+    monkeypatch.setattr(os, "execve", lambda _, words, environment: order.extend((words, set(environment))))
+    monkeypatch.setattr(os, "_exit", lambda _: None)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    agent._become(("/usr/bin/python3.11", "-I"), None)
+    assert order == ["given up", ("/usr/bin/python3.11", "-I"), {"HOME", "LANG", "PYTHONMALLOC", "GLIBC_TUNABLES"}]
+    assert agent.command(Variant.PRODUCTION, PORT)[1] == "-I"
+
+
+def accepted(hook: int, packet: nft.Packet) -> bool:
+    """What the image's own rules do with a packet."""
+    return nft.is_accepted(firewall.ruleset(PORT), hook, packet)
+
+
+@pytest.mark.parametrize("flags", [nft.SYN, nft.ACK, nft.FIN | nft.ACK, nft.RST])
+def test_what_comes_in_is_tcp_to_the_port(flags: int) -> None:
+    """To the one port, whatever its flags; to no other, and nothing is handed on."""
+    assert accepted(IN, nft.tcp(source=50_000, destination=PORT, flags=flags))
+    for port in (PORT + 1, PORT - 1, 22, PORT ^ 0x0100, 0):
+        assert not accepted(IN, nft.tcp(source=PORT, destination=port, flags=flags))
+    assert not accepted(FORWARD, nft.tcp(source=50_000, destination=PORT, flags=flags))
+
+
+@pytest.mark.parametrize("flags", [nft.ACK, nft.SYN | nft.ACK, nft.FIN | nft.ACK, nft.RST, nft.RST | nft.ACK])
+def test_what_goes_out_answers_from_the_port(flags: int) -> None:
+    """From the one port, of a connection that another side opened; from no other port, whatever its flags."""
+    assert accepted(OUT, nft.tcp(source=PORT, destination=50_000, flags=flags))
+    assert not accepted(OUT, nft.tcp(source=50_000, destination=PORT, flags=flags))
+    assert not accepted(FORWARD, nft.tcp(source=PORT, destination=50_000, flags=flags))
+
+
+def test_nothing_that_goes_out_opens_a_connection() -> None:
+    """SYN without ACK is dropped from the one port too, with every other flag and bit."""
+    for flags in range(256):
+        opens = flags & (nft.SYN | nft.ACK) == nft.SYN
+        assert accepted(OUT, nft.tcp(source=PORT, destination=443, flags=flags)) is not opens
+
+
+def test_no_other_protocol_comes_or_goes() -> None:
+    """Neither UDP nor ICMP nor any other, though its bytes look like a segment of an open connection."""
+    for protocol in set(range(256)) - {nft.TCP}:
+        packet = nft.other(protocol, source=PORT, destination=PORT)
+        assert not any(accepted(hook, packet) for hook in (IN, FORWARD, OUT))
+
+
+def test_tables_that_the_kernel_would_act_on_are_reported(tmp_path: Path) -> None:
+    """A store for the kernel's last words, sources of errors, and whatever else a host's tables bring."""
+    tables = tmp_path / "firmware/acpi/tables"
+    tables.mkdir(parents=True)
+    for name in ("APIC", "DSDT", "ERST", "HEST", "BERT", "SPCR", "TPM2", "SSDT1"):
+        (tables / name).write_bytes(name.encode())
+    found = {each.name.split(" ")[0] for each in unmeasured.find_ignored(tmp_path)}
+    assert found == {"ERST", "HEST", "BERT", "SPCR", "TPM2", "SSDT1"}
+
+
+def test_builder_that_cannot_give_the_same_bytes_builds_nothing(tmp_path: Path) -> None:
+    """Where addresses cannot be fixed, as in a container that forbids it, or the program is not for this machine."""
+    forbidden = "class C:\n def __init__(self, _): self.personality = lambda _: -1\nimport ctypes\nctypes.CDLL = C\n"
+    words = (sys.executable, "-I", "-c", forbidden + bytecode._PROGRAM, str(tmp_path), sys.executable, "[]")
+    for program in (words, (str(tmp_path / "none"),), ("/bin/false",)):
+        with pytest.raises(UnsupportedError) as refused:
+            bytecode.run_locked(program, b"[]")
+        assert refused.value.code == "IMAGE_NOT_BUILT"
+    with pytest.raises(UnsupportedError, match="personality"):
+        bytecode.run_locked(words, b"[]")
+    assert bytecode.run_locked(("/bin/cat",), b"as it is") == b"as it is"
