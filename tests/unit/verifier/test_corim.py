@@ -298,7 +298,7 @@ NOT_CORIM: dict[str, bytes] = {
     "a long security version": corim(triple({647: {1: CBORTag(553, 1 << 64)}})),
     "a security version of no layout": corim(triple({647: svn((1 << 64) - 1)})),
     "a guest's version of text": corim(triple({643: digest(OTHER), 1: {1: "1"}})),
-    "a guest's version beyond its bits": corim(triple({643: digest(OTHER), 1: svn(1 << 32)})),
+    "a guest's version beyond its bits": corim(triple({641: digest(), 1: svn(1 << 32)})),
     "a security version of another tag": corim(triple({647: {1: CBORTag(554, 1)}})),
     "a truth for a version": corim(triple({647: {1: CBORTag(553, True)}})),
     "no version": corim(triple({3330: {0: "1.2.3"}})),
