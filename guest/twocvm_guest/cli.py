@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +22,7 @@ from twocvm_verifier.shell import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .platforms.attester import Attester
     from .platforms.azure import AzurePlatform
@@ -155,53 +153,22 @@ def _isolation(*, demand_all: bool) -> IsolationReport:
 def _serve(
     attester: Attester, isolation: IsolationReport, *, host: str, port: int, output: OutputForm, quiet: bool
 ) -> None:
-    from twocvm_verifier.clock import SystemClock
+    from .serve import new_guest, run_to_its_end
 
-    from .heap import keep_freed_memory
-    from .runtime.protect import keep_to_itself
-    from .runtime.supervisor import Runtime
-    from .serve import Guest, keep_silent
-    from .tls import Limits
-
-    keep_silent()
-    keep_to_itself()
-    keep_freed_memory()
-    running = Guest(
-        attester=attester,
-        isolation=isolation,
-        start_workers=lambda manifest: Runtime(manifest, isolation=isolation),
-        clock=SystemClock(),
-        limits=Limits(),
-        host=host,
-        port=port,
-    )
+    guest = new_guest(attester, isolation, host=host, port=port)
     if not quiet:
         if attester.name == PlatformChoice.SIMULATED:
             sys.stderr.write("this platform is simulated: it proves nothing and protects nothing from this machine\n")
         for feature in isolation.missing:
             sys.stderr.write(f"workers run without {feature.name}: {feature.reason}\n")
-
-    def on_ready(bound: int) -> None:
-        launch = running.agent.launch
-        facts = {
-            "listen": f"https://{f'[{host}]' if ':' in host else host}:{bound}",
-            "platform": attester.name,
-            "measurement": launch.measurement.hex(),
-            "host_data": launch.host_data.hex(),
-        }
-        _say_ready(facts, output)
-
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     try:
-        running.run(on_ready=on_ready, stopping=stopping)
+        run_to_its_end(guest, on_ready=lambda facts: _say_ready(facts, output))
     except OSError as error:
         raise typer.BadParameter(str(error.strerror), param_hint="--listen") from error
 
 
-def _say_ready(facts: dict[str, str], output: OutputForm) -> None:
+def _say_ready(facts: Mapping[str, str], output: OutputForm) -> None:
     # One line of JSON, at once: whoever started the guest waits for it.
-    text = json.dumps(facts) if output is OutputForm.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
+    text = json.dumps(dict(facts)) if output is OutputForm.JSON else "\n".join(f"{k}: {v}" for k, v in facts.items())
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -85,6 +85,7 @@ COMMANDS: Final[Mapping[str, Entry | Mapping[str, Entry]]] = {
     "image": {
         "build": Entry(_IMAGE, "guest", "Build the guest's image from locked packages."),
         "list": Entry(_IMAGE, "guest", "Print what is in an image, file by file."),
+        "payload": Entry(_IMAGE, "guest", "Write large public files onto a disk that a machine brings along."),
         "command-line": Entry(_IMAGE, "guest", "Print the kernel's command line of one launch."),
         "boot": Entry(_IMAGE, "guest", "Boot an image here, emulated."),
     },

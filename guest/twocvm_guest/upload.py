@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twocvm_verifier.errors import ReleaseError
 from twocvm_verifier.manifest import Component, DataItem
 
+from .held import open_held
 from .runtime.items import Chunk
 from .session.intake import Offer
 from .vault import Arrival
 
 if TYPE_CHECKING:
     from .locked import LockedGuest
+
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class Upload:
@@ -34,6 +37,16 @@ class Upload:
             ReleaseError: ITEM_TOO_LARGE, or SESSION_ENDED where the session ended meanwhile.
         """
         self._arrival.write(chunk)
+
+    def take_held(self) -> None:
+        """Take the bytes from what the machine brought, by the digest that was announced. Blocks while it is read.
+
+        Raises:
+            ReleaseError: ITEM_NOT_HELD, or as `write`.
+        """
+        with open_held(self._offer.name, self._offer.sha256) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                self.write(chunk)
 
     def finish(self) -> None:
         """Have the item admitted. Blocks while a component is inspected and compiled.

@@ -172,6 +172,21 @@ class Guest:
         with self._request("PUT", f"/v1/artifacts/{item.name}", headers=headers, body=body) as response:
             _require_nothing(_read_all(response, media_type=JSON, max_bytes=MAX_PROBLEM_BYTES))
 
+    def release_held(self, item: ReadItem, *, salt: bytes | None) -> None:
+        """Release one item that the machine has: say which it is, and send nothing of it.
+
+        Args:
+            item: As `upload`.
+            salt: As `upload`.
+
+        Raises:
+            ReleaseError: ITEM_NOT_HELD; it can be sent instead.
+        """
+        said: dict[str, Json] = {"bytes": item.size_bytes, "sha256": item.sha256.hex()}
+        if salt is not None:
+            said["salt"] = strictjson.base64url(salt)
+        self._send("POST", f"/v1/artifacts/{item.name}", said)
+
     @contextmanager
     def output(self, name: str, *, size_bytes: int) -> Iterator[Iterator[bytes]]:
         """Fetch one output in chunks, for the length of a `with`.

@@ -8,7 +8,7 @@ further rules of `release` hold, and nothing is taken but what a verified receip
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -206,6 +206,7 @@ class Session(Closing):
         *,
         again: bool = False,
         salts: Mapping[str, bytes] = _NONE,
+        held: Collection[str] = (),
         wait_seconds: float | None = None,
         progress: Progress = silent,
         notify: Notify = log_notice,
@@ -218,6 +219,7 @@ class Session(Closing):
             items: As `join`.
             again: As `join`.
             salts: As `join`.
+            held: Names of items that the machine itself brought (its payload), which are named and not sent.
             wait_seconds: How long to wait for the others; the manifest's deadline where nothing is said.
             progress: Told while items are sent.
             notify: As `join`.
@@ -232,7 +234,7 @@ class Session(Closing):
         """
         self._tell(notify)
         return self._releaser.release(
-            items, salts=salts, again=again, wait_seconds=self._wait(wait_seconds), progress=progress
+            items, salts=salts, held=held, again=again, wait_seconds=self._wait(wait_seconds), progress=progress
         )
 
     def withdraw(self) -> None:

@@ -19,7 +19,7 @@ answer was lost, is not sent again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,7 @@ class Releaser:
         paths: Mapping[str, Path],
         *,
         salts: Mapping[str, bytes],
+        held: Collection[str],
         again: bool,
         wait_seconds: float,
         progress: Progress,
@@ -92,6 +93,7 @@ class Releaser:
         Args:
             paths: As `join`.
             salts: As `join`.
+            held: Names of items that the machine brought; they are named to it and not sent.
             again: As `join`.
             wait_seconds: How long to wait for the other participants.
             progress: Told while items are sent.
@@ -103,6 +105,8 @@ class Releaser:
             ValueError: `paths` is not exactly this participant's items.
             TwoCvmError: Any rule of the module; then nothing more leaves.
         """
+        if foreign := sorted(set(held) - paths.keys()):
+            raise ValueError(f"held: {foreign} are not among the items")
         with self._read(paths, again=again) as items:
             go = self._join(items, salts=salts, again=again)
             self._wait_for_roster(wait_seconds=wait_seconds)
@@ -111,7 +115,7 @@ class Releaser:
                 raise BindingError("GO_NOT_OURS", "roster: has another go of this participant than its ledger")
             self.instance.persist(lambda: self._bind(roster))
             for name in sorted(items):
-                self._send(items[name], go, roster, progress=progress)
+                self._send(items[name], go, roster, held=name in held, progress=progress)
         return roster
 
     @contextmanager
@@ -216,8 +220,9 @@ class Releaser:
         )
         return log
 
-    def _send(self, item: ReadItem, go: LedgerGo, roster: Roster, *, progress: Progress) -> None:
+    def _send(self, item: ReadItem, go: LedgerGo, roster: Roster, *, held: bool, progress: Progress) -> None:
         recorded = go.items.get(item.name)
+        salt = recorded.salt if recorded else None
 
         def told(name: str, sent_bytes: int, total_bytes: int) -> None:
             self.watch.require_proven()
@@ -230,7 +235,12 @@ class Releaser:
             if item.name not in log.admitted:
                 self._require_open(log)
                 self.ledger.standing(self.instance.report_id, again=True)
-                self.instance.guest.upload(item, salt=recorded.salt if recorded else None, progress=told)
+                if held:
+                    told(item.name, 0, item.size_bytes)
+                    self.instance.guest.release_held(item, salt=salt)
+                    told(item.name, item.size_bytes, item.size_bytes)
+                else:
+                    self.instance.guest.upload(item, salt=salt, progress=told)
 
         self.instance.persist(send)
 

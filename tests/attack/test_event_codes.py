@@ -33,6 +33,7 @@ STAGES = (
     "main.unmeasured.require_plain_start",
     "main.parse_command_line",
     "main.kernel.load_modules",
+    "main.payload.attach",
     "main.mounts.mount",
     "main.firewall.close_to_all_but",
     "main.network.connect",
@@ -43,6 +44,7 @@ STAGES = (
 FAILURES = (
     ("CommandLineError", Code.COMMAND_LINE),
     ("InputError", Code.HOST_INPUT),
+    ("PayloadError", Code.PAYLOAD),
     ("OSError", Code.MACHINE),
     ("MemoryError", Code.MACHINE),
     ("RecursionError", Code.MACHINE),
@@ -57,6 +59,7 @@ def as_first_process(program: str, line: Path) -> str:
         from pathlib import Path
         from twocvm_guest.image.command_line import CommandLineError, Variant
         from twocvm_guest.image.init import main, report
+        from twocvm_guest.image.init.payload import PayloadError
         from twocvm_guest.image.init.unmeasured import InputError
         class OtherError(ValueError): pass
         report.LINE = {str(line)!r}
@@ -79,16 +82,17 @@ def test_whatever_fails_only_a_code_leaves(tmp_path: Path) -> None:
     line = tmp_path / "line"
     said = as_first_process(
         f"""
-        def nothing(*_): return ()
+        def nothing(*_, **__): return ()
         def failing(error):
-            def fail(*_): raise error({SECRET!r})
+            def fail(*_, **__): raise error({SECRET!r})
             return fail
         for stage in {STAGES!r}:
             for name in {[name for name, _ in FAILURES]!r}:
                 for each in {STAGES!r}:
                     owner, _, function = each.rpartition(".")
                     setattr(eval(owner), function, nothing)
-                main.parse_command_line = lambda *_: type("Line", (), dict(port=1))
+                net = type("Network", (), dict(port=1))
+                main.parse_command_line = lambda *_: type("Launch", (), dict(network=net, payload="p"))
                 main._COMMAND_LINE = Path(os.devnull)
                 owner, _, function = stage.rpartition(".")
                 setattr(eval(owner), function, failing(eval(name)))

@@ -136,6 +136,7 @@ def test_what_is_no_interval_is_a_usage_error(guest: LyingGuest, tmp_path: Path)
     for seconds in ("-1", "nan", "inf"):
         assert _call(side, tmp_path, "release", "--wait", seconds) == 2
     assert _call(side, tmp_path, "release", "--on-failed-proof", "hope") == 2
+    assert _call(side, tmp_path, "release", "--held", "somebody-elses") == 2
     assert guest.count("POST /v1/join") == 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import requests
@@ -13,6 +15,8 @@ from tests.support.manifests import World
 from tests.support.memory_files import MemoryFiles
 from tests.support.paced import Paced
 
+from twocvm_guest import upload as uploads
+from twocvm_guest.held import open_held
 from twocvm_guest.runtime.items import Item
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import ComponentError, TwoCvmError
@@ -20,6 +24,7 @@ from twocvm_verifier.framing import sha256
 from twocvm_verifier.logevents import EventType
 from twocvm_verifier.manifest import Component
 from twocvm_verifier.manifest.statements import Go
+from twocvm_verifier.strictjson import Json
 
 LARGE = os.urandom(900_000)
 WORLD = World(contents={"records-a": LARGE})
@@ -172,6 +177,82 @@ def test_wrong_uploads_leave_nothing(
         assert code_of(upload(client)) == code
     assert is_still_wanted(collecting, kept)
     assert is_still_wanted(collecting, kept, "step-0")
+
+
+@pytest.fixture
+def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a payload, with the owner's item and a component in it."""
+    for content in (LARGE, file_of(WORLD, "step-0")):
+        (tmp_path / sha256(content).hex()).write_bytes(content)
+    monkeypatch.setattr(uploads, "open_held", partial(open_held, folder=tmp_path))
+    return tmp_path
+
+
+def said_of(name: str, **changes: Json) -> dict[str, Json]:
+    """What its owner says of an item that the machine brought, with changes; None takes a member away."""
+    content = LARGE if name == ITEM else file_of(WORLD, name)
+    said: dict[str, Json] = {"bytes": len(content), "sha256": sha256(content).hex()}
+    if name == ITEM:
+        said["salt"] = strictjson.base64url(WORLD.salt[ITEM])
+    return {member: value for member, value in {**said, **changes}.items() if value is not None}
+
+
+def test_item_that_the_machine_brought_is_named_and_not_sent(brought: Path) -> None:
+    """Data and a component are admitted as if they had been sent, once, and the run gets the same bytes."""
+    workers = ScriptedWorkers()
+    with LiveGuest(WORLD, workers=workers) as guest:
+        guest.collecting()
+        for owner, name in ((OWNER, ITEM), (OWNER_OF_CODE, "step-0")):
+            with guest.connect(owner) as client:
+                client.accepted(client.send("POST", f"/v1/artifacts/{name}", said_of(name)))
+                assert code_of(client.send("POST", f"/v1/artifacts/{name}", said_of(name))) == "ITEM_ADMITTED"
+        for owner, name in ((OTHER, "records-b"), (OWNER_OF_CODE, "step-1")):
+            with guest.connect(owner) as client:
+                client.accepted(client.upload(name))
+        guest.wait_for("completed")
+        assert sha256(workers.seen[ITEM]) == sha256(LARGE)
+
+
+@pytest.mark.parametrize(
+    ("caller", "said", "code"),
+    [
+        (OTHER, said_of(ITEM), "NOT_YOURS"),
+        (OWNER, said_of(ITEM, salt=strictjson.base64url(bytes(32))), "ITEM_COMMITMENT_MISMATCH"),
+        (OWNER, said_of(ITEM, bytes=1), "ITEM_COMMITMENT_MISMATCH"),
+        (OWNER, said_of(ITEM, sha256="00" * 32), "ITEM_COMMITMENT_MISMATCH"),
+        (OWNER, said_of(ITEM, sha256="../../etc/passwd"), "MALFORMED_REQUEST"),
+        (OWNER, said_of(ITEM, salt=None), "MALFORMED_REQUEST"),
+        (OWNER, said_of(ITEM, salt="AA"), "MALFORMED_REQUEST"),
+        (OWNER, said_of(ITEM, bytes=-1), "MALFORMED_REQUEST"),
+        (OWNER, said_of(ITEM, path="/run"), "MALFORMED_REQUEST"),
+        (OWNER_OF_CODE, said_of("step-1"), "ITEM_NOT_HELD"),
+        (OWNER_OF_CODE, said_of("step-0", bytes=1), "ITEM_TOO_LARGE"),
+        (OWNER_OF_CODE, said_of("step-0", bytes=7), "ITEM_DIGEST_MISMATCH"),
+    ],
+)
+@pytest.mark.usefixtures("brought")
+def test_what_is_wrongly_named_leaves_nothing(
+    collecting: LiveGuest, kept: MemoryFiles, caller: str, said: dict[str, Json], code: str
+) -> None:
+    """What is not the owner's, not committed to or not in the payload is refused, and is still wanted."""
+    name = next((each for each in ("step-0", "step-1") if said["sha256"] == sha256(file_of(WORLD, each)).hex()), ITEM)
+    with collecting.connect(caller) as client:
+        assert code_of(client.send("POST", f"/v1/artifacts/{name}", said)) == code
+    assert is_still_wanted(collecting, kept, name)
+
+
+def test_payload_that_lies_is_found_out(collecting: LiveGuest, kept: MemoryFiles, brought: Path) -> None:
+    """Other bytes under the right name, and a link in its place, are not the item."""
+    file = brought / sha256(LARGE).hex()
+    file.write_bytes(LARGE[:-1] + b"!")
+    with collecting.connect(OWNER) as client:
+        assert code_of(client.send("POST", f"/v1/artifacts/{ITEM}", said_of(ITEM))) == "ITEM_DIGEST_MISMATCH"
+    (brought / "elsewhere").write_bytes(LARGE)
+    file.unlink()
+    file.symlink_to(brought / "elsewhere")
+    with collecting.connect(OWNER) as client:
+        assert code_of(client.send("POST", f"/v1/artifacts/{ITEM}", said_of(ITEM))) == "ITEM_NOT_HELD"
+    assert is_still_wanted(collecting, kept)
 
 
 def test_broken_upload_leaves_nothing_and_may_be_repeated(kept: MemoryFiles) -> None:

@@ -31,8 +31,10 @@ from twocvm_guest.image.command_line import Variant
 from twocvm_guest.image.folder import ImageFolder, write_image
 from twocvm_guest.image.init import kernel
 from twocvm_guest.image.lock import load_lock
+from twocvm_guest.image.payload import write_payload
 from twocvm_guest.image.sbom import bill_of_materials
 from twocvm_guest.image.tree import IMAGE
+from twocvm_guest.image.verity import BLOCK_BYTES
 from twocvm_verifier.errors import FetchError
 
 pytestmark = pytest.mark.timeout(600)
@@ -125,7 +127,7 @@ def test_same_bytes_twice(parts: Parts, images: tuple[Image, ...]) -> None:
     for one, other in zip(images, again, strict=True):
         assert one.kernel == other.kernel
         assert one.initrd == other.initrd
-        assert len(one.initrd) <= MOST_BYTES
+        assert len(one.kernel) + len(one.initrd) <= MOST_BYTES
     assert images[0].initrd != images[1].initrd
 
 
@@ -227,13 +229,37 @@ def test_other_command_line_is_refused(folders: dict[Variant, ImageFolder], tmp_
         assert "made" not in machine.events()
 
 
-def test_production_image_says_only_its_codes(folders: dict[Variant, ImageFolder], tmp_path: Path) -> None:
-    """Without its device a production guest ends, and nothing but two codes has left by the serial line."""
+@pytest.fixture
+def payload(tmp_path: Path) -> Path:
+    """The disk of a payload with one file."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "model").write_bytes(bytes(range(256)) * 20_000)
+    write_payload(tmp_path / "files", tmp_path / "disk")
+    return tmp_path / "disk"
+
+
+def test_production_image_says_only_its_codes(
+    folders: dict[Variant, ImageFolder], payload: Path, tmp_path: Path
+) -> None:
+    """With its payload and without its device a production guest ends, and nothing but two codes has left it."""
     image = folders[Variant.PRODUCTION]
-    with Machine(image, hardware(image), log=tmp_path / "log") as machine:
+    with Machine(image, hardware(image, payload=payload), log=tmp_path / "log") as machine:
         assert machine.wait_ended(MOST_START_SECONDS) == 0
         said = machine.console()
     assert said.splitlines() == ["twocvm MADE", "twocvm ENDED_UNSUPPORTED"]
+
+
+def test_changed_block_of_a_payload_ends_the_machine(
+    folders: dict[Variant, ImageFolder], payload: Path, tmp_path: Path
+) -> None:
+    """One bit of the disk is flipped below a root that is right: the kernel stops, and says nothing."""
+    with payload.open("r+b") as file:
+        file.seek(BLOCK_BYTES + 1)
+        file.write(b"\xff")
+    image = folders[Variant.PRODUCTION]
+    with Machine(image, hardware(image, payload=payload), log=tmp_path / "log") as machine:
+        assert machine.wait_ended(MOST_START_SECONDS) == 0
+        assert machine.console() == ""
 
 
 def test_no_setting_is_weaker_than_the_probe_looks_for() -> None:

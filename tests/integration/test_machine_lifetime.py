@@ -57,8 +57,9 @@ def test_agent_is_started_once() -> None:
         for name in ("load_modules", "settle"):
             setattr(main.kernel, name, lambda: None)
         main.mounts.mount = main.firewall.close_to_all_but = main.network.connect = lambda *_: None
-        main.unmeasured.require_plain_start, main.unmeasured.find_ignored = lambda *_: None, lambda: ()
-        main.parse_command_line = lambda *_: type("Line", (), dict(port=1))
+        main.unmeasured.require_plain_start, main.unmeasured.find_ignored = lambda *_: None, lambda **_: ()
+        net = type("Network", (), dict(port=1))
+        main.parse_command_line = lambda *_: type("Launch", (), dict(network=net, payload=None))
         for status in (0, 1, 20, 137):
             def run(*_):
                 os.write(1, b"start;")

@@ -2,6 +2,7 @@
 
 import stat
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.support.sdk import identity_of
 from tests.support.sides import Side, release_all, sides, together
 from tests.support.tampering import LyingGuest
 
+from twocvm_guest import upload
+from twocvm_guest.held import open_held
 from twocvm_sdk import Identity
 from twocvm_sdk.ledger import Ledger
 from twocvm_verifier import framing
@@ -93,6 +96,29 @@ def test_progress_is_told_for_every_item(tmp_path: Path) -> None:
         with together(everybody["hospital-a"].release, everybody["hospital-b"].release):
             everybody["analytics"].release(progress=lambda *step: told.append(step))
     assert [step for step in told if step[1] == step[2]] == [("step-0", 6, 6), ("step-1", 6, 6)]
+
+
+def test_items_that_the_machine_brought_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `held` names is not sent; progress is told; what the machine has not is refused, and may then be sent."""
+    brought = tmp_path / "payload"
+    brought.mkdir()
+    told: list[tuple[str, int, int]] = []
+    with LiveGuest(World()) as guest:
+        (brought / framing.sha256(b"step-0").hex()).write_bytes(b"step-0")
+        monkeypatch.setattr(upload, "open_held", partial(open_held, folder=brought))
+        everybody = sides(guest, tmp_path)
+        owner = everybody["analytics"]
+        owner.lock()
+        with together(everybody["hospital-a"].release, everybody["hospital-b"].release):
+            with pytest.raises(ValueError, match="records-a"):
+                owner.release(held={"records-a"})
+            with pytest.raises(ReleaseError) as refused:
+                owner.release(held=set(owner.files), progress=lambda *step: told.append(step))
+            assert refused.value.code == "ITEM_NOT_HELD"
+            owner.release()
+        assert told[:2] == [("step-0", 0, 6), ("step-0", 6, 6)]
+        with owner.connect() as session:
+            assert session.receipt().outcome == "completed"
 
 
 def test_an_item_that_the_manifest_commits_to(tmp_path: Path) -> None:

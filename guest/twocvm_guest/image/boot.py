@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from twocvm_guest.child import Child
+from twocvm_guest.launch.qemu import disk
 from twocvm_verifier.errors import FetchError, UnsupportedError
 
 from .command_line import command_line, make_network
 from .folder import ImageFolder
 from .init.report import MARK
+from .payload import read_payload
 
 EMULATOR: Final = "qemu-system-x86_64"
 NETWORK: Final = make_network("10.0.2.15/24", "10.0.2.2", "8443")
@@ -53,11 +55,23 @@ class Hardware:
     words: tuple[str, ...] = ()
 
 
-def hardware(image: ImageFolder, *, words: tuple[str, ...] = ()) -> Hardware:
-    """Return a machine as the image wants it, at a port that is free."""
+def hardware(image: ImageFolder, *, words: tuple[str, ...] = (), payload: Path | None = None) -> Hardware:
+    """Return a machine as the image wants it, at a port that is free.
+
+    Args:
+        image: What is booted.
+        words: Further words for QEMU.
+        payload: The disk that it brings, as `payload.write_payload` wrote it.
+
+    Raises:
+        MalformedError: The disk is no payload.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    return Hardware(port=port, command_line=command_line(image.variant, NETWORK), words=words)
+    if payload is None:
+        return Hardware(port=port, command_line=command_line(image.variant, NETWORK), words=words)
+    line = command_line(image.variant, NETWORK, read_payload(payload))
+    return Hardware(port=port, command_line=line, words=(*disk(payload), *words))
 
 
 def emulator_words(image: ImageFolder, given: Hardware, console: Path) -> tuple[str, ...]:

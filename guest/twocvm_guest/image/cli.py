@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twocvm_verifier.shell import Form, OutputForm, Quiet, command_group, write_json
+from twocvm_verifier.shell import Form, OutputForm, Quiet, command_group, file_option, unusable, write_json
 
 from .command_line import Variant
 
@@ -22,6 +22,7 @@ image = command_group("Build, list and boot the guest's image.")
 app.add_typer(image, name="image")
 
 _CACHE: Final = Path.home() / ".cache" / "twocvm" / "packages"
+PayloadDisk = Annotated[Path | None, file_option("The disk that `image payload` wrote.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An image that `image build` wrote.")]
 
 
@@ -80,12 +81,42 @@ def list_files(
     sys.stdout.write(text)
 
 
+@image.command("payload")
+def write_disk(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The files, which may be public.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The disk.")],
+    output: Form = OutputForm.TEXT,
+) -> None:
+    """Write large public files onto a disk that a machine brings along, fixed by its measured command line.
+
+    The same files give the same bytes. Prints the word that the command line gets, and each file's digest.
+    """
+    from .payload import write_payload
+
+    try:
+        written = write_payload(folder, out)
+    except OSError as error:
+        raise unusable(str(error.filename), error, option="--out") from error
+    if output is OutputForm.JSON:
+        write_json(
+            {
+                "root": written.payload.root.hex(),
+                "blocks": written.payload.blocks,
+                "files": {name: digest.hex() for name, digest in written.files.items()},
+            }
+        )
+        return
+    rows = (f"{digest.hex()}  {name}\n" for name, digest in written.files.items())
+    sys.stdout.write(f"{written.payload.word()}\n{''.join(rows)}")
+
+
 @image.command("command-line")
 def show_command_line(
     folder: Folder,
     address: Annotated[str, typer.Option(metavar="IP/PREFIX", help="The guest's address.")] = "10.0.2.15/24",
     gateway: Annotated[str, typer.Option(metavar="IP", help="Its way to other networks.")] = "10.0.2.2",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8443,
+    payload: PayloadDisk = None,
 ) -> None:
     """Print the kernel's command line of one launch: it is measured, so the same words go to `measure` and `launch`.
 
@@ -93,16 +124,24 @@ def show_command_line(
     """
     from .command_line import CommandLineError, command_line, make_network
     from .folder import read_image
+    from .payload import read_payload
 
     variant = read_image(folder).variant
     try:
-        typer.echo(command_line(variant, make_network(address, gateway, str(port))))
+        brought = None if payload is None else read_payload(payload)
+        typer.echo(command_line(variant, make_network(address, gateway, str(port)), brought))
+    except OSError as error:
+        raise unusable(str(error.filename), error, option="--payload") from error
     except CommandLineError as error:
         raise typer.BadParameter(str(error)) from error
 
 
 @image.command("boot")
-def boot(folder: Folder, log: Annotated[Path, typer.Option(metavar="FILE", help="Where its console goes.")]) -> None:
+def boot(
+    folder: Folder,
+    log: Annotated[Path, typer.Option(metavar="FILE", help="Where its console goes.")],
+    payload: PayloadDisk = None,
+) -> None:
     """Boot an image here, emulated, until it ends or is interrupted; what it says of itself goes to stdout."""
     from .boot import START_SECONDS, Machine, hardware
     from .folder import read_image
@@ -110,7 +149,7 @@ def boot(folder: Folder, log: Annotated[Path, typer.Option(metavar="FILE", help=
     read = read_image(folder)
     # Else the machine would outlive this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Machine(read, hardware(read), log=log) as machine:
+    with Machine(read, hardware(read, payload=payload), log=log) as machine:
         if read.variant is Variant.DEVELOPMENT:
             ready = machine.wait_for("ready", seconds=START_SECONDS)
             sys.stdout.write(json.dumps({**ready, "listen": machine.url}) + "\n")

@@ -10,15 +10,21 @@ Spec: Linux, Documentation/admin-guide/kernel-parameters.rst.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 # What firmware that boots a kernel directly adds when there is an initrd (OVMF, GenericQemuLoadImageLib).
 _OF_FIRMWARE: Final = "initrd=initrd"
 _MAX_PORT: Final = 65535
+_PAYLOAD: Final = re.compile(r"([0-9a-f]{64}):([1-9][0-9]{0,9})", re.ASCII)
+
+PAYLOAD_FOLDER: Final = Path("/run/payload")
+"""Where a machine has its payload's files, each called by its SHA-256 in hex."""
 
 # What Debian's kernel has built in for devices that no image uses, by the functions that begin it: NVMe disks, consoles
 # and file systems of virtio, keyboards, TPMs, serial cards, embedded controllers.
@@ -101,19 +107,48 @@ class Network:
         return f"twocvm.address={self.address} twocvm.gateway={self.gateway} twocvm.port={self.port}"
 
 
-def command_line(variant: Variant, network: Network) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """The disk that a machine brings large files on.
+
+    Attributes:
+        root: Of the tree of hashes over all of its blocks (32 bytes).
+        blocks: How many there are, of 4 KiB each; the tree follows them.
+    """
+
+    root: bytes
+    blocks: int
+
+    def word(self) -> str:
+        """Return the last word of a command line with this payload."""
+        return f"twocvm.payload={self.root.hex()}:{self.blocks}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What may differ from launch to launch: the network, and the payload where there is one."""
+
+    network: Network
+    payload: Payload | None = None
+
+    def words(self) -> str:
+        """Return the end of the command line that says this."""
+        return " ".join((self.network.words(), *([self.payload.word()] if self.payload else [])))
+
+
+def command_line(variant: Variant, network: Network, payload: Payload | None = None) -> str:
     """Return the whole command line for one launch.
 
     >>> here = Network(address=ipaddress.IPv4Interface("10.0.2.15/24"), gateway=ipaddress.IPv4Address("10.0.2.2"),
     ...                port=8443)
-    >>> parse_command_line(command_line(Variant.PRODUCTION, here), Variant.PRODUCTION) == here
+    >>> parse_command_line(command_line(Variant.PRODUCTION, here), Variant.PRODUCTION).network == here
     True
     """
-    return f"{FIXED[variant]} {network.words()}"
+    return f"{FIXED[variant]} {Launch(network=network, payload=payload).words()}"
 
 
-def parse_command_line(text: str, variant: Variant) -> Network:
-    """Return what a launch says of the network; every other word must be the image's own.
+def parse_command_line(text: str, variant: Variant) -> Launch:
+    """Return what a launch says of itself; every other word must be the image's own.
 
     Args:
         text: As the kernel shows it, with or without the end of the line.
@@ -126,13 +161,24 @@ def parse_command_line(text: str, variant: Variant) -> Network:
     fixed, found, rest = line.partition(" twocvm.address=")
     if not found or fixed != FIXED[variant]:
         raise CommandLineError("command line: is not the one of this image")
-    words = rest.split(" ")
-    if len(words) != 3 or not words[1].startswith("twocvm.gateway=") or not words[2].startswith("twocvm.port="):
-        raise CommandLineError("command line: want an address, a gateway and a port, and nothing more")
-    network = make_network(words[0], words[1].partition("=")[2], words[2].partition("=")[2])
-    if network.words() != f"twocvm.address={rest}":
-        raise CommandLineError("command line: the network is not in its canonical spelling")
-    return network
+    address, *named = rest.split(" ")
+    names, values = [word.partition("=")[0] for word in named], [word.partition("=")[2] for word in named]
+    if names not in (["twocvm.gateway", "twocvm.port"], ["twocvm.gateway", "twocvm.port", "twocvm.payload"]):
+        raise CommandLineError("command line: want an address, a gateway, a port, at most a payload, and nothing more")
+    launch = Launch(
+        network=make_network(address, values[0], values[1]),
+        payload=_parse_payload(values[2]) if len(values) > 2 else None,
+    )
+    if launch.words() != f"twocvm.address={rest}":
+        raise CommandLineError("command line: is not in its canonical spelling")
+    return launch
+
+
+def _parse_payload(text: str) -> Payload:
+    match = _PAYLOAD.fullmatch(text)
+    if match is None:
+        raise CommandLineError("payload: want the root of its tree in hex, a colon and its blocks")
+    return Payload(root=bytes.fromhex(match[1]), blocks=int(match[2]))
 
 
 def make_network(address: str, gateway: str, port: str) -> Network:

@@ -22,8 +22,8 @@ KERNEL_MODULES: Final = "usr/lib/modules/*/kernel/*.ko.xz"
 
 # Modules in C of the standard library whose own libraries are in the image.
 _DYNAMIC: Final = (
-    *("_asyncio", "_contextvars", "_ctypes", "_decimal", "_hashlib", "_json", "_multibytecodec", "_multiprocessing"),
-    *("_queue", "_ssl", "_typing", "_zoneinfo", "mmap", "resource", "termios"),
+    *("_asyncio", "_contextvars", "_ctypes", "_decimal", "_hashlib", "_json", "_multiprocessing", "_queue", "_ssl"),
+    *("_typing", "_zoneinfo", "mmap", "resource", "termios"),
 )
 
 TAKEN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -50,17 +50,52 @@ TAKEN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Paths by package, with `*` for anything."""
 
-LEFT_OUT: Final = tuple(
-    f"{_PYTHON}/{name}"
-    for name in (
-        *("antigravity.py", "cProfile.py", "cgi*.py", "crypt.py", "curses/*", "dbm/*", "distutils/*", "doctest.py"),
-        *("ensurepip/*", "ftplib.py", "idlelib/*", "imaplib.py", "lib2to3/*", "mailbox.py", "nntplib.py", "pdb.py"),
-        *("poplib.py", "profile.py", "pstats.py", "pty.py", "pydoc.py", "pydoc_data/*", "smtpd.py", "smtplib.py"),
-        *("sqlite3/*", "telnetlib.py", "test/*", "this.py", "tkinter/*", "trace.py", "turtle*"),
-        *("unittest/*", "venv/*", "webbrowser.py", "wsgiref/*", "xmlrpc/*", "sitecustomize.py"),
-    )
+LEFT_OUT: Final = (
+    *(
+        f"{_PYTHON}/{name}"
+        for name in (
+            # What serves, calls or builds.
+            *("cgi*.py", "distutils/*", "ensurepip/*", "ftplib.py", "http/cookiejar.py", "http/server.py"),
+            *("imaplib.py", "lib2to3/*", "mailbox.py", "nntplib.py", "poplib.py", "pydoc.py", "pydoc_data/*"),
+            *("smtpd.py", "smtplib.py", "telnetlib.py"),
+            *("test/*", "unittest/*", "venv/*", "webbrowser.py", "wsgiref/*", "xmlrpc/*", "zipapp.py"),
+            # What somebody at a keyboard uses.
+            *("antigravity.py", "bdb.py", "cProfile.py", "cmd.py", "code.py", "codeop.py", "curses/*", "doctest.py"),
+            *("idlelib/*", "modulefinder.py", "optparse.py", "pdb.py", "pickletools.py", "profile.py", "pstats.py"),
+            *("pty.py", "pyclbr.py", "rlcompleter.py", "symtable.py", "tabnanny.py", "this.py", "timeit.py"),
+            *("tkinter/*", "trace.py", "turtle*"),
+            # Formats, and codes of letters, that nothing in the image reads; and what stands in for modules in C.
+            *("_pydecimal.py", "_pyio.py", "aifc.py", "chunk.py", "colorsys.py", "crypt.py", "dbm/*", "imghdr.py"),
+            *("mailcap.py", "plistlib.py", "shelve.py", "sndhdr.py", "sqlite3/*", "statistics.py", "sunau.py"),
+            *("tarfile.py", "uu.py", "wave.py", "xdrlib.py", "xml/*"),
+            *(
+                f"encodings/{codec}.py"
+                for codec in (
+                    *("big5*", "cp[!4]*", "cp42?", "euc_*", "gb*", "hp_roman8", "hz", "iso2022*", "iso8859_1?"),
+                    *("iso8859_[2-9]", "johab", "koi8*", "kz1048", "mac_*", "palmos", "ptcp154", "shift*", "tis_620"),
+                )
+            ),
+            # What other systems use, and Debian's own additions for people.
+            *("_aix_support.py", "_osx_support.py", "asyncio/windows_*.py", "ctypes/wintypes.py", "nturl2path.py"),
+            "sitecustomize.py",
+        )
+    ),
+    # Of what calls C libraries only the part in C is used.
+    *(f"{SITE}/{name}" for name in ("cffi/*", "pycparser/*", "pydantic/v1/*")),
 )
-"""Of the standard library: what nothing in the image imports, beginning with what serves, calls or builds."""
+"""Of the standard library and the wheels: what nothing in the image imports."""
+
+BEGINNINGS: Final = (
+    *("twocvm_guest/image/init/*.py", "twocvm_guest/unattended.py"),
+    # A worker loads what its job names; its program's text names the first.
+    *("twocvm_guest/filters/*.py", "twocvm_guest/runtime/*.py"),
+    # The simulated platform measures four packages, of which a guest imports three.
+    "twocvm_sdk/__init__.py",
+)
+"""Of this distribution: what is started by name. What these import comes along (`reach`), and nothing else does."""
+
+DATA: Final = ("twocvm_certs/amd/*", "twocvm_verifier/advisories/data/*")
+"""Of this distribution: what its modules read."""
 
 TOOLS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -72,8 +107,14 @@ TOOLS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """What builds an image and is not in it: locked too, so that the same bytes come out of it everywhere."""
 
-MODULES: Final = ("virtio_net", "nf_tables", "configfs", "tsm", "sev-guest")
-"""The kernel's modules that are loaded; what they need comes along."""
+MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "order": ("virtio_net", "nf_tables", "configfs", "tsm", "sev-guest"),
+        # Only where the command line names a payload: without a driver no disk is even looked at.
+        "payload": ("virtio_blk", "erofs", "dm-verity"),
+    }
+)
+"""The kernel's modules by the list that they are loaded from; what they need comes along."""
 
 LINKS: Final = (("lib", "usr/lib"), ("lib64", "usr/lib64"))
 """Where programs look for their loader and libraries."""
@@ -85,17 +126,17 @@ FOLDERS: Final = ("dev", "mnt", "proc", "run", "sys", "tmp")
 def is_taken(package: str, path: str) -> bool:
     """Return whether a path of a package is in the image."""
     patterns = TAKEN.get(package, ())
-    return _matches(path, patterns) and not _matches(path, LEFT_OUT)
+    return matches(path, patterns) and not matches(path, LEFT_OUT)
 
 
 def is_tool(package: str, path: str) -> bool:
     """Return whether a path of a package is used to build the image."""
-    return _matches(path, TOOLS.get(package, ()))
+    return matches(path, TOOLS.get(package, ()))
 
 
 def is_of_kernel(path: str) -> bool:
     """Return whether a path of the kernel's package is the kernel, or a module."""
-    return _matches(path, (KERNEL_FILE, KERNEL_MODULES))
+    return matches(path, (KERNEL_FILE, KERNEL_MODULES))
 
 
 def is_wheel_file(path: str) -> bool:
@@ -103,8 +144,10 @@ def is_wheel_file(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     if folder.endswith(".dist-info"):
         return name in {"METADATA", "entry_points.txt"}
-    return ".dist-info/" not in path and not path.endswith((".pyi", ".pth", ".h", ".hh", "/"))
+    out = path.endswith((".pyi", ".pth", ".h", ".hh", "/")) or matches(f"{SITE}/{path}", LEFT_OUT)
+    return ".dist-info/" not in path and not out
 
 
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+def matches(path: str, patterns: tuple[str, ...]) -> bool:
+    """Return whether a path is one of these, with `*` for anything."""
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)

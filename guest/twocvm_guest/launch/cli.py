@@ -152,6 +152,7 @@ def command_command(
         Path | None, typer.Option("--identity-block", metavar="DIR", help="What `id-block` wrote.")
     ] = None,
     guest_policy: GuestPolicy = f"{DEFAULT_POLICY:#x}",
+    payload: Annotated[Path | None, file_option("The disk that `image payload` wrote.")] = None,
 ) -> None:
     """Print QEMU's command line (10 or later) for a host with SEV-SNP."""
     files = LaunchFiles(ovmf=ovmf, kernel=kernel, initrd=initrd, append=append, vmm="qemu")
@@ -171,6 +172,7 @@ def command_command(
             policy=policy,
             host_data=_bytes(host_data, HOST_DATA_BYTES, "--host-data"),
             identity=None if identity is None else _identity(identity, files, signature, vcpus=vcpus, policy=policy),
+            payload=payload,
         )
         typer.echo(shlex.join(command(launch)))
 

@@ -55,6 +55,7 @@ class Launch:
         policy: GUEST_POLICY.
         host_data: HOST_DATA: a manifest's hash (32 bytes) for a guest that is born locked, or zeros.
         identity: The identity block, or None.
+        payload: The disk that the command line names, or None.
     """
 
     firmware: Path
@@ -70,11 +71,12 @@ class Launch:
     policy: int = DEFAULT_POLICY
     host_data: bytes = bytes(HOST_DATA_BYTES)
     identity: Identity | None = None
+    payload: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self.host_data) != HOST_DATA_BYTES:
             raise ValueError(f"host_data: got {len(self.host_data)} bytes, want {HOST_DATA_BYTES}")
-        for path in (self.firmware, self.kernel, self.initrd):
+        for path in (self.firmware, self.kernel, self.initrd, *filter(None, [self.payload])):
             # QEMU takes a comma for the end of a value in some of its options.
             if "," in str(path):
                 raise ValueError(f"{str(path)!r}: want a path without a comma")
@@ -99,7 +101,19 @@ def command(launch: Launch, *, qemu: str = "qemu-system-x86_64") -> tuple[str, .
         # `restrict` keeps the guest from reaching anything by itself; the forwarded port still leads in.
         *("-netdev", f"user,id=net,restrict=on,{forward}"),
         *("-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="),
+        *(disk(launch.payload, ",disable-legacy=on,iommu_platform=on") if launch.payload else ()),
     )
+
+
+def disk(payload: Path, more: str = "") -> tuple[str, ...]:
+    """Return the words for a machine's first disk, which is read alone.
+
+    Args:
+        payload: As `image.payload.write_payload` wrote it.
+        more: Further properties of the device.
+    """
+    drive = f"file={payload},format=raw,if=none,id=payload,readonly=on"
+    return ("-drive", drive, "-device", f"virtio-blk-pci,drive=payload{more}")
 
 
 def _snp(launch: Launch) -> tuple[str, ...]:

@@ -35,12 +35,13 @@ from twocvm_verifier.manifest.statements import MAX_STATEMENT_BYTES, Go, Withdra
 
 from .answers import BYTES, answer, answer_bytes, content_digest, problem
 from .pace import LockTurn, Pace
-from .requests import parse_nonce, parse_offer, peer_of, pour_body, read_body, read_json
+from .requests import parse_held, parse_nonce, parse_offer, peer_of, pour_body, read_body, read_json
 from .route import GuestRoute, PlainRoute
 
 _T = TypeVar("_T")
 
 _MAX_SMALL_BODY_BYTES: Final = 128
+_MAX_HELD_BYTES: Final = 256
 _CHUNK_BYTES: Final = 256 * 1024
 
 
@@ -177,6 +178,20 @@ async def release(name: str, request: Request, caller: TheCaller, service: TheSe
     try:
         await pour_body(request, upload.write)
         await _on(service.admission if upload.is_component else service.work, upload.finish)
+    finally:
+        upload.close()
+    return answer({})
+
+
+@routes.post("/v1/artifacts/{name}")
+async def release_held(name: str, request: Request, caller: TheCaller, service: TheService) -> Response:
+    """Take an item of the caller's that the machine brought: its owner says which, instead of sending it."""
+    held = parse_held(await read_json(request, max_bytes=_MAX_HELD_BYTES), name)
+    upload = caller.guest.begin_item(held, caller=caller.name)
+    try:
+        executor = service.admission if upload.is_component else service.work
+        await _on(executor, upload.take_held)
+        await _on(executor, upload.finish)
     finally:
         upload.close()
     return answer({})

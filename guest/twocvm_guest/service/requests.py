@@ -21,7 +21,8 @@ from twocvm_guest.tls import PeerConnection, Sink
 from twocvm_verifier import strictjson
 from twocvm_verifier.errors import MalformedError, ReleaseError
 from twocvm_verifier.framing import HASH_BYTES
-from twocvm_verifier.strictjson import Json
+from twocvm_verifier.jsonfields import Fields
+from twocvm_verifier.strictjson import MAX_INTEGER, Json
 
 # The longest body that is read whole is a manifest's; on any line worth the name it takes a second.
 BODY_SECONDS: Final = 20.0
@@ -119,6 +120,21 @@ def parse_offer(request: Request, name: str) -> Offer:
         size_bytes=_content_length(request),
         sha256=_base64(digest[1]),
         salt=None if salt is None else _base64url(salt, field="item-salt"),
+    )
+
+
+def parse_held(body: Json, name: str) -> Offer:
+    """Return what is said of an item that is not sent, for the machine has it.
+
+    Raises:
+        MalformedError: Not an object of `bytes` and `sha256`, and of `salt` where there is one.
+    """
+    fields = Fields(body, document="request", pointer="", required={"bytes", "sha256"}, optional={"salt"})
+    return Offer(
+        name=name,
+        size_bytes=fields.integer("bytes", maximum=MAX_INTEGER),
+        sha256=fields.hash("sha256"),
+        salt=_base64url(fields.text("salt"), field="/salt") if "salt" in fields else None,
     )
 
 

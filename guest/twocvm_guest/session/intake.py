@@ -24,13 +24,13 @@ MAX_COMPONENT_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What an upload says of itself before its first byte.
+    """What is said of an item before its first byte, whether it is sent or the machine has it.
 
     Attributes:
         name: The item's name in the manifest.
-        size_bytes: From Content-Length.
-        sha256: From Content-Digest (32 bytes).
-        salt: From Item-Salt (32 bytes), or None where there is none: data has one, a component has not.
+        size_bytes: Its length.
+        sha256: Its digest (32 bytes).
+        salt: Of its commitment (32 bytes), or None where there is none: data has one, a component has not.
     """
 
     name: str

@@ -44,6 +44,10 @@ SaltFiles: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--salt", metavar="NAME=FILE", help="The salt (base64url) of an item that the manifest commits to."),
 ]
+Held: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--held", metavar="NAME", help="An item that the guest's machine brought: it is named, not sent."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,14 @@ def read_salts(words: list[str] | None, *, manifest: Manifest, participant: str)
         if len(salts[name]) != _SALT_BYTES:
             raise typer.BadParameter(f"{file!r}: want {_SALT_BYTES} bytes", param_hint="--salt")
     return salts
+
+
+def read_held(words: list[str] | None, items: Mapping[str, Path]) -> frozenset[str]:
+    """Return the names of items that the guest's machine brought, which must be among those that are released."""
+    held = frozenset(words or ())
+    if foreign := sorted(held - items.keys()):
+        raise typer.BadParameter(f"got {foreign[0]!r}, want one of {sorted(items)}", param_hint="--held")
+    return held
 
 
 def _pairs(words: list[str] | None, *, option: str) -> Mapping[str, str]:

@@ -22,6 +22,11 @@ CODES: Final[dict[str, Code]] = {
         "The list of locked packages is not one. Take the one that comes with this version.", _IMAGE
     ),
     "MALFORMED_PACKAGE": malformed("The file is no Debian package, although its digest is the locked one.", _IMAGE),
+    "MALFORMED_PAYLOAD": malformed(
+        "The disk is no payload, or the folder for one is empty or was changed meanwhile. Write it with "
+        "`twocvm image payload`.",
+        _IMAGE,
+    ),
     "IMAGE_FILES_DIFFER": _image(
         REFUSED,
         "The image holds other files than its list says. Look at each difference; if it is meant, write the "

@@ -111,6 +111,10 @@ CODES: Final[dict[str, Code]] = {
         "The bytes that arrived differ from their Content-Digest or Content-Length. Nothing was kept; send them again.",
         exit_status=NOT_AUTHENTIC,
     ),
+    "ITEM_NOT_HELD": _refused(
+        404,
+        "The machine brought no payload with this item. Send the item, or launch the guest with the payload that has it.",
+    ),
     "ITEM_IN_TRANSIT": _refused(
         409,
         "The same item is being sent on another connection. Wait for that one to end.",

@@ -19,16 +19,14 @@ from . import kernel
 from .report import Say
 
 ROOT: Final = Path("/run/simulated-root.pem")
-_PROGRAM: Final = ("-I", "-c", "from twocvm_guest.main import main; main()")
+_PROGRAM: Final = ("-I", "-c", "import sys; from twocvm_guest.unattended import main; main(*sys.argv[1:])")
 _MEMINFO: Final = Path("/proc/meminfo")
 
 
 def command(variant: Variant, port: int) -> tuple[str, ...]:
     """Return the agent's program and arguments."""
-    simulated = ("--platform", "simulated", "--simulated-root-out", str(ROOT))
-    platform = simulated if variant is Variant.DEVELOPMENT else ("--platform", "auto")
-    serve = ("guest", "serve", "--listen", f"0.0.0.0:{port}", "--require-isolation", "-o", "json")
-    return (sys.executable, *_PROGRAM, *serve, *platform)
+    simulated = (str(ROOT),) if variant is Variant.DEVELOPMENT else ()
+    return (sys.executable, *_PROGRAM, str(port), *simulated)
 
 
 def run(variant: Variant, port: int, say: Say) -> int:

@@ -85,20 +85,25 @@ _CAPABILITY_VERSION_3: Final = 0x2008_0522
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def load_modules(folder: Path = MODULES) -> tuple[str, ...]:
-    """Load what the image brings, in its order, and return the names of those whose device this machine has not.
+def load_modules(folder: Path = MODULES, *, order: str = ORDER) -> tuple[str, ...]:
+    """Load what a list of the image names, in its order; return the names of those whose device this machine has not.
+
+    Args:
+        folder: Where modules and lists are.
+        order: The list. What another one loaded before is passed over.
 
     Raises:
         OSError: The kernel refused one for another reason.
     """
     idle = []
-    for name in (folder / ORDER).read_text().split():
+    for name in (folder / order).read_text().split():
         try:
             load_module(folder / name)
         except OSError as error:
-            if error.errno != errno.ENODEV:
+            if error.errno == errno.ENODEV:
+                idle.append(name)
+            elif error.errno != errno.EEXIST:
                 raise
-            idle.append(name)
     return tuple(idle)
 
 

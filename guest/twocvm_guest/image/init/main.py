@@ -1,4 +1,4 @@
-"""The first process, in its order: root, folders, the host's words, modules, packets, network, settings, agent, end.
+"""The first process: root, folders, the host's words, modules, payload, packets, network, settings, agent, end.
 
 Packets are filtered before the card is on, and modules are locked before the agent runs. Any failure ends the machine
 at once: there is no half-made guest, no second try and no shell.
@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from twocvm_guest.image.command_line import Variant, parse_command_line
 
-from . import agent, firewall, kernel, mounts, network, probe, report, unmeasured
+from . import agent, firewall, kernel, mounts, network, payload, probe, report, unmeasured
 
 SETTINGS: Final = Path("/etc/twocvm.json")
 _COMMAND_LINE: Final = Path("/proc/cmdline")
@@ -66,15 +66,19 @@ def make_and_serve(variant: Variant, say: report.Say) -> None:
         Exception: Anything was not as it must be.
     """
     unmeasured.require_plain_start(sys.argv[1:], os.environ)
-    line = parse_command_line(_COMMAND_LINE.read_text(), variant)
+    launch = parse_command_line(_COMMAND_LINE.read_text(), variant)
+    port = launch.network.port
     kernel.load_modules()
+    if launch.payload is not None:
+        payload.attach(launch.payload)
     mounts.mount(mounts.CONFIGFS)
-    firewall.close_to_all_but(line.port)
-    network.connect(line)
+    firewall.close_to_all_but(port)
+    network.connect(launch.network)
     kernel.settle()
-    ignored = [f"{each.kind}: {each.name}" for each in unmeasured.find_ignored()]
+    used = payload.USED if launch.payload is not None else frozenset()
+    ignored = [f"{each.kind}: {each.name}" for each in unmeasured.find_ignored(used=used)]
     say("made", ignored=ignored)
-    status = agent.run(variant, line.port, say)
+    status = agent.run(variant, port, say)
     if variant is Variant.DEVELOPMENT:
-        say("probed", **probe.run(line))
+        say("probed", **probe.run(launch.network))
     say("ended", status=status)

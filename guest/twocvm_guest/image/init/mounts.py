@@ -20,12 +20,13 @@ _BESIDE: Final = "/mnt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """One file system: its kind, where it goes, how it is held, and its own options."""
+    """One file system: its kind, where it goes, how it is held, its own options, and the device where it has one."""
 
     kind: str
     target: str
     flags: int
     options: str = ""
+    source: str = ""
 
 
 MOUNTS: Final = (
@@ -78,4 +79,4 @@ def mount(wanted: Mount) -> None:
     """
     if not os.path.isdir(wanted.target):
         os.mkdir(wanted.target)
-    syscalls.mount(wanted.kind, wanted.target, wanted.kind, wanted.flags, wanted.options)
+    syscalls.mount(wanted.source or wanted.kind, wanted.target, wanted.kind, wanted.flags, wanted.options)

@@ -20,6 +20,7 @@ from typing import Final
 
 from twocvm_guest.image.command_line import CommandLineError
 
+from .payload import PayloadError
 from .unmeasured import InputError
 
 Say = Callable[..., None]
@@ -38,6 +39,7 @@ class Code(StrEnum):
     MADE = "MADE"
     HOST_INPUT = "HOST_INPUT"
     COMMAND_LINE = "COMMAND_LINE"
+    PAYLOAD = "PAYLOAD"
     MACHINE = "MACHINE"
     ENDED = "ENDED"
     ENDED_NOT_AUTHENTIC = "ENDED_NOT_AUTHENTIC"
@@ -92,6 +94,8 @@ def code_of(event: str, facts: Mapping[str, object]) -> Code | None:
 def _of_refusal(error: object) -> Code:
     if isinstance(error, InputError):
         return Code.HOST_INPUT
+    if isinstance(error, PayloadError):
+        return Code.PAYLOAD
     return Code.COMMAND_LINE if isinstance(error, CommandLineError) else Code.MACHINE
 
 

@@ -50,9 +50,14 @@ def require_plain_start(arguments: Sequence[str], environment: Mapping[str, str]
         raise InputError(f"environment: got {len(foreign)} that are not the kernel's own, want none")
 
 
-def find_ignored(sys: Path = SYS) -> tuple[Ignored, ...]:
-    """Return everything that the host has added and that the image takes no notice of, in a fixed order."""
-    return (*_devices(sys), *_disks(sys), *_cards(sys), *_tables(sys), *_configuration(sys))
+def find_ignored(sys: Path = SYS, *, used: frozenset[str] = frozenset()) -> tuple[Ignored, ...]:
+    """Return everything that the host has added and that the image takes no notice of, in a fixed order.
+
+    Args:
+        sys: Where the kernel shows it.
+        used: Names of disks that the image does take notice of.
+    """
+    return (*_devices(sys), *_disks(sys, used), *_cards(sys), *_tables(sys), *_configuration(sys))
 
 
 def _devices(sys: Path) -> Iterator[Ignored]:
@@ -63,9 +68,10 @@ def _devices(sys: Path) -> Iterator[Ignored]:
                 yield Ignored(kind=f"{bus} device without a driver", name=":".join(part[2:] for part in parts))
 
 
-def _disks(sys: Path) -> Iterator[Ignored]:
+def _disks(sys: Path, used: frozenset[str]) -> Iterator[Ignored]:
     for disk in _listed(sys / "block"):
-        yield Ignored(kind="disk", name=disk.name)
+        if disk.name not in used:
+            yield Ignored(kind="disk", name=disk.name)
 
 
 def _cards(sys: Path) -> Iterator[Ignored]:

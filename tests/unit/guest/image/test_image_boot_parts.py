@@ -14,6 +14,7 @@ from twocvm_guest.image.boot import NETWORK, Machine, emulator_words, hardware, 
 from twocvm_guest.image.build import Image
 from twocvm_guest.image.command_line import Variant, parse_command_line
 from twocvm_guest.image.folder import ABOUT, ImageFolder, read_image, write_image
+from twocvm_guest.image.payload import write_payload
 from twocvm_guest.image.tree import IMAGE, Tree
 from twocvm_guest.main import run as run_command
 from twocvm_verifier.errors import FetchError, MalformedError, UnsupportedError
@@ -87,6 +88,22 @@ def test_machine_is_plain(image: ImageFolder) -> None:
     assert any(word.endswith("twocvm.port=8443") for word in words)
 
 
+def test_machine_brings_its_payload(image: ImageFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The disk comes before whatever else it is given, and can only be read; the command line names its root."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "x").write_bytes(b"x")
+    disk = tmp_path / "disk"
+    brought = write_payload(tmp_path / "files", disk).payload
+    words = emulator_words(image, hardware(image, payload=disk, words=("-drive", "other")), Path("console"))
+    drives = [words[place + 1] for place, word in enumerate(words) if word == "-drive"]
+    assert drives == [f"file={disk},format=raw,if=none,id=payload,readonly=on", "other"]
+    assert any(word.endswith(brought.word()) for word in words)
+    folder = str(image.folder)
+    assert run_command(["image", "command-line", folder, "--payload", str(disk)]) == 0
+    assert parse_command_line(capsys.readouterr().out, Variant.DEVELOPMENT).payload == brought
+    assert run_command(["image", "command-line", folder, "--payload", str(tmp_path / "none")]) == 2
+
+
 @pytest.mark.parametrize("line", ["", "text", "[1]", '{"other": 1}', '{"twocvm": 1}'])
 def test_other_lines_are_no_events(line: str) -> None:
     """What the kernel or Python writes is not taken for an event."""
@@ -142,7 +159,7 @@ def test_commands(
     assert "-r-xr-xr-x init  image\n" in capsys.readouterr().out
     assert run_command(["image", "list", folder, "--check"]) == 11
     assert run_command(["image", "command-line", folder]) == 0
-    assert parse_command_line(capsys.readouterr().out, Variant.DEVELOPMENT) == NETWORK
+    assert parse_command_line(capsys.readouterr().out, Variant.DEVELOPMENT).network == NETWORK
     assert run_command(["image", "command-line", folder, "--gateway", "10.0.3.1"]) == 2
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(filelist, "LIST", image.folder / "files.txt")

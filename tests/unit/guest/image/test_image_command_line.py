@@ -7,6 +7,7 @@ import pytest
 from twocvm_guest.image.command_line import (
     FIXED,
     CommandLineError,
+    Payload,
     Variant,
     command_line,
     make_network,
@@ -14,13 +15,16 @@ from twocvm_guest.image.command_line import (
 )
 
 HERE = make_network("10.0.2.15/24", "10.0.2.2", "8443")
+BROUGHT = Payload(root=bytes(range(32)), blocks=70_000)
 
 
 @pytest.mark.parametrize("variant", list(Variant))
 @pytest.mark.parametrize("end", ["", "\n", " initrd=initrd", " initrd=initrd\n"])
-def test_what_is_written_is_read(variant: Variant, end: str) -> None:
-    """A command line is read back, with what direct boot through firmware adds and without."""
-    assert parse_command_line(command_line(variant, HERE) + end, variant) == HERE
+@pytest.mark.parametrize("payload", [None, BROUGHT])
+def test_what_is_written_is_read(variant: Variant, payload: Payload | None, end: str) -> None:
+    """A command line is read back, with a payload and without, and with what direct boot through firmware adds."""
+    launch = parse_command_line(command_line(variant, HERE, payload) + end, variant)
+    assert (launch.network, launch.payload) == (HERE, payload)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,15 @@ def test_what_is_written_is_read(variant: Variant, end: str) -> None:
         lambda line: line.replace("twocvm.port", "twocvm.door"),
         lambda line: line.replace(" twocvm.address=10.0.2.15/24", ""),
         lambda line: "",
+        lambda line: f"{line} twocvm.payload=",
+        lambda line: f"{line} twocvm.payload={'0' * 64}",
+        lambda line: f"{line} twocvm.payload={'0' * 64}:0",
+        lambda line: f"{line} twocvm.payload={'0' * 64}:07",
+        lambda line: f"{line} twocvm.payload={'A' * 64}:7",
+        lambda line: f"{line} twocvm.payload={'0' * 62}:7",
+        lambda line: f"{line} twocvm.payload={'0' * 64}:7 debug",
+        lambda line: f"{line} twocvm.payload={'0' * 64}:7 twocvm.payload={'0' * 64}:7",
+        lambda line: line.replace(" twocvm.gateway", f" twocvm.payload={'0' * 64}:7 twocvm.gateway"),
     ],
 )
 def test_any_other_word_is_refused(change: object) -> None:

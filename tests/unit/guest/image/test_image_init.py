@@ -100,6 +100,21 @@ def test_what_is_no_module_is_not_loaded(tmp_path: Path) -> None:
     assert kernel.load_modules(tmp_path) == ()
 
 
+def test_lists_of_modules_may_share_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is loaded already is passed over, and what has no device here is told."""
+    (tmp_path / "payload").write_text("a.ko\nb.ko\nc.ko\n")
+    loaded: list[str] = []
+
+    def load(file: Path) -> None:
+        loaded.append(file.name)
+        if number := {"a.ko": errno.EEXIST, "b.ko": errno.ENODEV}.get(file.name):
+            raise OSError(number, file.name)
+
+    monkeypatch.setattr(kernel, "load_module", load)
+    assert kernel.load_modules(tmp_path, order="payload") == ("b.ko",)
+    assert loaded == ["a.ko", "b.ko", "c.ko"]
+
+
 def test_kept_capabilities_are_no_way_out() -> None:
     """Neither modules, raw packets, the network, the clock, tracing nor the power switch are kept."""
     module, network_admin, raw, rawio, trace, boot, clock = 16, 12, 13, 17, 19, 22, 25
@@ -158,17 +173,16 @@ def test_what_the_host_adds_is_reported(tmp_path: Path) -> None:
         "firmware configuration, never read: fw_cfg",
     ]
     assert unmeasured.find_ignored(tmp_path / "none") == ()
+    with_payload = unmeasured.find_ignored(tmp_path, used=frozenset({"vda"}))
+    assert "disk" not in {each.kind for each in with_payload}
 
 
 def test_agent_is_told_its_platform() -> None:
-    """Production takes whatever device is there; development simulates; both demand all of the isolation."""
+    """Production takes whatever device is there; development simulates; neither is asked for anything else."""
     production, development = (agent.command(variant, 8443) for variant in Variant)
-    assert production[-2:] == ("--platform", "auto")
-    assert "simulated" in development
-    for words in (production, development):
-        assert words[0] == sys.executable
-        assert "--require-isolation" in words
-        assert "0.0.0.0:8443" in words
+    assert production[-1] == "8443"
+    assert development == (*production, str(agent.ROOT))
+    assert production[0] == sys.executable
 
 
 def test_agent_is_run_to_its_end(tmp_path: Path) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import io
 import lzma
 import stat
+import struct
+import sys
 import tarfile
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
-from twocvm_guest.image import cpio, filelist, modules, recipe
+from twocvm_guest.image import cpio, filelist, modules, reach, recipe
+from twocvm_guest.image.build import own_files
 from twocvm_guest.image.deb import read_package
+from twocvm_guest.image.elf import without_sections
+from twocvm_guest.image.lock import load_lock
 from twocvm_guest.image.tree import IMAGE, Tree
 from twocvm_verifier.errors import BindingError, MalformedError
 
@@ -147,3 +155,65 @@ def test_recipe_takes_no_shell_and_no_tool() -> None:
     assert recipe.is_of_kernel("boot/vmlinuz-6.12")
     kept = ("a/b.py", "a/b.pyi", "a.pth", "a.dist-info/METADATA", "a.dist-info/RECORD")
     assert [name for name in kept if recipe.is_wheel_file(name)] == ["a/b.py", "a.dist-info/METADATA"]
+    for unused in ("pydantic/v1/main.py", "a.h"):
+        assert not recipe.is_wheel_file(unused)
+
+
+def library(*, sections: bool) -> bytes:
+    """A library of one segment, with a table of sections behind it or without."""
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, 999, 0, 64, 56, 1, 64, 9, 8)
+    raw = head + struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 200, 200, 4096) + b"c" * 80
+    return raw + b"names and sections" * sections
+
+
+def test_libraries_lose_what_nothing_loads() -> None:
+    """What is mapped stays to the byte; what comes behind it goes, and the header says that there are no sections."""
+    whole = without_sections(library(sections=True))
+    assert whole == without_sections(whole) == without_sections(library(sections=False))
+    assert len(whole) == 200
+    assert whole[64:] == library(sections=True)[64:200]
+    assert (whole[40:48], whole[60:64]) == (bytes(8), bytes(4))
+
+
+@pytest.mark.parametrize("raw", [b"", b"text", library(sections=True)[:64], b"\x7fELF\x02\x01\x01", b"\x7fELF" * 40])
+def test_what_is_no_library_stays_as_it_is(raw: bytes) -> None:
+    """Other files, objects such as the kernel's modules, and headers that lead out of the file are left alone."""
+    assert without_sections(raw) == raw
+    module = library(sections=True)[:16] + b"\x01" + library(sections=True)[17:]
+    assert without_sections(module) == module
+
+
+def test_image_has_what_its_programs_import_and_no_more() -> None:
+    """Of this distribution: the guest, what it verifies with, and none of the commands, the service or the SDK."""
+    needed = reach.needed(own_files())
+    for wanted in ("twocvm_guest/unattended.py", "twocvm_guest/filters/work.py", "twocvm_certs/amd/ark-milan.der"):
+        assert wanted in needed
+    for unwanted in ("twocvm_guest/main.py", "twocvm_guest/image/build.py", "twocvm_verifier/service/__init__.py"):
+        assert unwanted in own_files()
+        assert unwanted not in needed
+    assert [path for path in needed if path.startswith("twocvm_sdk/")] == ["twocvm_sdk/__init__.py"]
+
+
+def test_lock_has_what_is_imported() -> None:
+    """The group `image` names exactly the distributions that the guest in the image imports, noise left out."""
+    others = reach.reach(own_files(), recipe.BEGINNINGS).others - sys.stdlib_module_names - {"opendp"}
+    known = packages_distributions()
+    imported = {known[name][0].lower().replace("_", "-") for name in others}
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
+    assert imported == set(project["dependency-groups"]["image"])
+    assert imported <= {wheel.name for wheel in load_lock().wheels}
+
+
+def test_reach_follows_every_way_to_import() -> None:
+    """In functions, relative, of a name in a module and of a module by its package, but not for types alone."""
+    files = {
+        "a/__init__.py": b"",
+        "a/b/__init__.py": b"from .c import name",
+        "a/b/c.py": b"def late():\n  from ..d import name\n  import a.e, json",
+        "a/d.py": b"if TYPE_CHECKING:\n  from .f import Name\nelse:\n  from . import g",
+        **{f"a/{name}.py": b"" for name in "efgh"},
+        "a/data.txt": b"",
+    }
+    found = reach.reach(files, ("a/b/*.py",))
+    assert set(found.files) == files.keys() - {"a/f.py", "a/h.py", "a/data.txt"}
+    assert found.others == {"json"}
