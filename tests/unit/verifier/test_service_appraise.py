@@ -452,13 +452,14 @@ def test_too_many_who_wait_are_sent_away():
     desk, entered, go = Desk(made, whole=Line(threads=1, max_waiting=1)), threading.Event(), threading.Event()
     judge = made.appraiser.appraise
 
-    def slow(request):
+    def slow(request, *, patient):
         entered.set()
         go.wait(10)
-        return judge(request)
+        return judge(request, patient=patient)
 
     made.appraiser.appraise = slow
-    request = parse_request(json.dumps(asked()).encode(), media_type=MEDIA_TYPE)
+    # So long that it is not judged on the event loop.
+    request = parse_request(json.dumps(asked()).encode() + b" " * 40_000, media_type=MEDIA_TYPE)
 
     async def crowd():
         first = asyncio.ensure_future(desk.answer(request, client=CLIENT))
@@ -533,10 +534,14 @@ class Dripping:
 
     headers = {"content-type": "application/json"}  # noqa: RUF012 - a test's own
 
-    async def stream(self):
+    sent = False
+
+    async def receive(self):
         """Send one byte, and then nothing for long."""
-        yield b"{"
-        await asyncio.sleep(10)
+        if self.sent:
+            await asyncio.sleep(10)
+        self.sent = True
+        return {"type": "http.request", "body": b"{", "more_body": True}
 
 
 def test_a_body_that_does_not_come_is_given_up():

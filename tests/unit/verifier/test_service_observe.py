@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from fastapi import APIRouter
 from joserfc import jws
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -41,6 +40,7 @@ from twocvm_verifier.service.limits import PROBES, Guard, Rate
 from twocvm_verifier.service.logs import JsonLines, RequestLog, event, lines_on
 from twocvm_verifier.service.metrics import FOLDER, Metrics, figures_at, forget_process, own_figures
 from twocvm_verifier.service.observe import Observed, seen
+from twocvm_verifier.service.route import Routes
 from twocvm_verifier.service.settings import Audit, Logs, Settings, Tracing
 from twocvm_verifier.service.settings import Metrics as MetricsSettings
 from twocvm_verifier.service.tracing import Spans, open_spans
@@ -193,8 +193,8 @@ def every_request() -> list[tuple[str, str]]:
     """Return each route and method, with marks wherever the path has room."""
     found = []
     for part in vars(service_app).values():
-        if isinstance(getattr(part, "routes", None), APIRouter):
-            for route in part.routes.routes:
+        if isinstance(getattr(part, "routes", None), Routes):
+            for route in part.routes:
                 path = re.sub(r"\{[^}]*\}", MARK, route.path)
                 found += [(method, path) for method in sorted(route.methods)]
     return found

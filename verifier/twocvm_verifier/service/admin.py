@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import Request
 
 from twocvm_verifier import framing
 from twocvm_verifier.errors import MalformedError

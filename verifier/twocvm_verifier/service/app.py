@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.datastructures import State
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from . import appraise, challenge, health, kds, oidc, pages, policies
 from .headers import Headers
@@ -22,45 +22,47 @@ from .plain import Plain
 from .problems import ServiceError, problem
 from .route import ServiceRoute
 
-_METHOD_NOT_ALLOWED: Final = 405
 _PARTS: Final = (appraise, challenge, oidc, health, pages, policies, kds)
 
 
-def create_app(parts: Parts) -> FastAPI:
+class Application:
+    """Answers requests: a router, behind what every request and every answer passes.
+
+    Attributes:
+        state: What the routes share: `desk` and `health`.
+        routes: All there are, in the order in which they are looked at.
+
+    Args:
+        parts: What it is put together from.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        desk = Desk(parts)
+
+        @asynccontextmanager
+        async def lifespan(_: Application) -> AsyncIterator[None]:
+            yield
+            desk.stop()
+
+        self.state = State({"desk": desk, "health": health.Health(probes=parts.probes, clock=parts.clock)})
+        self.routes: tuple[ServiceRoute, ...] = tuple(route for part in _PARTS for route in part.routes)
+        router = Router(self.routes, redirect_slashes=False, default=_refuse, lifespan=lifespan)
+        self._answer = Headers(Plain(router))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope["app"] = self
+        await self._answer(scope, receive, send)
+
+
+def create_app(parts: Parts) -> Application:
     """Return the service's application.
 
     Args:
         parts: What it is put together from.
     """
-    desk = Desk(parts)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        desk.stop()
-
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
-    app.state.desk = desk
-    app.state.health = health.Health(probes=parts.probes, clock=parts.clock)
-    app.add_middleware(Plain)
-    app.add_middleware(Headers)
-    for part in _PARTS:
-        app.include_router(part.routes)
-
-    @app.exception_handler(HTTPException)
-    async def refuse(request: Request, error: HTTPException) -> Response:
-        if error.status_code != _METHOD_NOT_ALLOWED:
-            return problem(ServiceError("SERVICE_ROUTE", "request: for no route of this service"))
-        answer = problem(ServiceError("SERVICE_METHOD", "request: the route is not for this method"))
-        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
-        return answer
-
-    return app
+    return Application(parts)
 
 
-def _methods(request: Request) -> set[str]:
-    """Return every method of a request's path; the library's own answer names those of one route alone."""
-    routes = (route for part in _PARTS for route in part.routes.routes if isinstance(route, ServiceRoute))
-    return {
-        name for route in routes if route.matches(request.scope)[0] is not Match.NONE for name in route.methods or ()
-    }
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    await problem(ServiceError("SERVICE_ROUTE", "request: for no route of this service"))(scope, receive, send)

@@ -13,7 +13,6 @@ Rules, in order:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -27,7 +26,7 @@ from twocvm_verifier.bundle import Case
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.collateral import Collateral, CrlName
 from twocvm_verifier.corim import Unsigned
-from twocvm_verifier.errors import CollateralError, VerificationError
+from twocvm_verifier.errors import VerificationError
 from twocvm_verifier.manifest.model import Manifest
 from twocvm_verifier.policy import Policy, decides_nothing
 from twocvm_verifier.result import Appraisal, Verdict
@@ -38,13 +37,12 @@ from twocvm_verifier.verifier import SnpVerifier
 
 from .evidence_forms import Presented
 from .library import Library
+from .lists import Lists, WouldWaitError
 from .problems import ServiceError
-from .requests import AppraisalRequest, AskedPolicy, OwnPolicy
+from .requests import AppraisalRequest, AskedPolicy, OwnPolicy, PolicyDigest
 from .state.documents import Kind
 from .state.documents_memory import MemoryDocuments
 
-# A revocation list that is at hand is used until it ends; policies say what is too old.
-_ANY_AGE_SECONDS = 3650.0 * 86_400.0
 _Document = TypeVar("_Document")
 
 
@@ -108,24 +106,32 @@ class Appraiser:
         self.clock = clock
         self.default = default
         self._collateral = collateral
+        self._lists = Lists(collateral, clock=clock)
         self._library = library or Library(MemoryDocuments(), trust=Unsigned(), clock=clock)
         self._default_name = default_name
         self._policies: Mapping[bytes, Policy] = {policy.sha256: policy for policy in (default, *policies)}
 
-    def appraise(self, request: AppraisalRequest) -> Outcome:
+    def appraise(self, request: AppraisalRequest, *, patient: bool = True) -> Outcome:
         """Judge one request, now.
 
+        Args:
+            request: As it was read.
+            patient: Whether it may wait for a disk or for somebody else; where not, the judgement only computes.
+
         Raises:
+            WouldWaitError: Something is not in memory, and `patient` is false.
             MalformedError: A part of it is not what it claims to be.
             ServiceError: POLICY_UNKNOWN or POLICY_EMPTY.
             UnsupportedError: This version cannot do what a manifest demands.
             CollateralError: It cannot be judged now.
         """
+        if not (patient or self.remembers(request)):
+            raise WouldWaitError
         at = self.clock.now().replace(microsecond=0)
         policy, owners = self._policy(request, at=at)
         report = parse_report(request.evidence.report)
         vek = self._vek(request.evidence, report, at=at)
-        crl = self._crl(request.evidence, parse_vek(vek).vek, at=at)
+        crl = self._crl(request.evidence, parse_vek(vek).vek, at=at, patient=patient)
         appraisal, purpose = self._judge(request, vek=vek, crl=crl, policy=policy, at=at)
         if appraisal.verdict is Verdict.ERROR:
             appraisal.require()
@@ -169,6 +175,16 @@ class Appraiser:
         """Whether a certificate that nobody here has is asked for elsewhere."""
         return self._collateral.fetches
 
+    def remembers(self, request: AppraisalRequest) -> bool:
+        """Return whether certificate and policy are in memory; the store of documents may be anywhere."""
+        asked = request.policy
+        if request.evidence.vek is None or request.reference_values:
+            return False
+        if isinstance(asked, OwnPolicy):
+            return not self._default_name
+        # Whether one by value is the owner's word, too, the store says.
+        return isinstance(asked, PolicyDigest) and asked.sha256 in self._policies
+
     def _policy(self, request: AppraisalRequest, *, at: datetime) -> tuple[Policy, bool]:
         """Return the policy to judge by, and whether it is the owner's word."""
         policy, owners = self._asked(request.policy)
@@ -209,13 +225,10 @@ class Appraiser:
     def _vek(self, evidence: Presented, report: Report, *, at: datetime) -> bytes:
         return self._collateral.vek_of(report, at=at).der if evidence.vek is None else evidence.vek
 
-    def _crl(self, evidence: Presented, vek: Vek, *, at: datetime) -> bytes | None:
+    def _crl(self, evidence: Presented, vek: Vek, *, at: datetime, patient: bool) -> bytes | None:
         if evidence.crl is not None or vek.simulated:
             return evidence.crl
-        name = CrlName(product=vek.product, kind=vek.kind)
-        with suppress(CollateralError):
-            return self._collateral.crl(name, at=at, max_age_seconds=_ANY_AGE_SECONDS).der
-        return None
+        return self._lists.newest(CrlName(product=vek.product, kind=vek.kind), at=at, patient=patient)
 
     def _judge(
         self, request: AppraisalRequest, *, vek: bytes, crl: bytes | None, policy: Policy, at: datetime

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.presentation import appraisal_lines
@@ -19,12 +20,12 @@ from .clients import client_in
 from .evidence_forms import DOCUMENT
 from .parts import desk_of
 from .requests import EVIDENCE_TYPES, MAX_REQUEST_BYTES
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 
 JSON: Final = "application/json"
 # What an answer has beside the result where the query says 1.
 _EXTRAS: Final = frozenset({"explain", "report"})
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 @routes.post("/v1/appraise")
@@ -47,6 +48,8 @@ async def appraise(request: Request) -> Response:
 
 
 def _wanted(request: Request) -> frozenset[str]:
+    if not request.scope["query_string"]:
+        return frozenset()
     query = request.query_params.multi_items()
     asked = dict(query)
     if len(asked) != len(query) or not asked.keys() <= _EXTRAS or not set(asked.values()) <= {"0", "1"}:

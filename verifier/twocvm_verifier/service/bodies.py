@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import ClientDisconnect, Request
 
 from twocvm_verifier.errors import MalformedError
 
@@ -31,6 +31,7 @@ async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_S
     Raises:
         ServiceError: REQUEST_TOO_LARGE; MEDIA_TYPE_UNSUPPORTED where it is encoded, for nothing is unpacked here.
         MalformedError: It does not come in time.
+        ClientDisconnect: It ends before its end.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "body: is encoded")
@@ -40,10 +41,15 @@ async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_S
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                body += chunk
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
+                more = message.get("more_body", False)
     except TimeoutError as error:
         raise MalformedError(DOCUMENT, "", "body: not here in time") from error
     return bytes(body)

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.clock import format_time
 from twocvm_verifier.errors import MalformedError
@@ -30,7 +31,7 @@ from .requests import (
     AppraisalRequest,
     parse_nonce,
 )
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 from .state.protocol import ChallengeSession, SessionState
 from .wrappers import WRAPPERS
 
@@ -40,7 +41,7 @@ NEW_SESSION: Final = "/challenge-response/v1/newSession"
 DEFAULT_NONCE_BYTES: Final = 32
 _SIZE: Final = re.compile(r"[0-9]{1,2}", re.ASCII)
 
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 @routes.post(NEW_SESSION)

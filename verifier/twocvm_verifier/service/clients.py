@@ -7,6 +7,7 @@ be believed: from the right, the first address that is none of ours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
@@ -29,6 +30,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
+@lru_cache(maxsize=4096)
 def client_of(address: str) -> str:
     """Return what is counted as one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:

@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.strictjson import Json
 
 from .logs import error_event
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 
 OK: Final = "ok"
 # What a stranger asks more often is told what was found a moment ago.
 FRESH_SECONDS: Final = 1.0
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 class Health:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.collateral import CrlName
 from twocvm_verifier.snp.names import VekKind
@@ -15,10 +16,10 @@ from twocvm_verifier.snp.names import VekKind
 from .clients import client_in
 from .mirror import Held, Mirror, parse_product, parse_vcek_request
 from .problems import ServiceError
-from .route import ServiceRoute
+from .route import Routes
 from .shelf import shelf_of
 
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 def _add_routes(kind: VekKind) -> None:
@@ -34,8 +35,8 @@ def _add_routes(kind: VekKind) -> None:
         return _told(request, mirror, await look(lambda: mirror.crl(name, refresh=refresh)))
 
     base = f"/{kind.lower()}/v1/{{product}}"
-    routes.add_api_route(f"{base}/cert_chain", chain, methods=["GET"], summary=f"The issuer of {kind}s, and its root.")
-    routes.add_api_route(f"{base}/crl", crl, methods=["GET"], summary=f"The revocation list for issuers of {kind}s.")
+    routes.add("GET", f"{base}/cert_chain", chain)
+    routes.add("GET", f"{base}/crl", crl)
 
 
 for _kind in VekKind:

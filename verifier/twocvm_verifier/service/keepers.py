@@ -49,6 +49,9 @@ class KeptSigner:
         UnsupportedError: EXTRA_MISSING, where the keeper's library is not installed.
     """
 
+    # Wherever the keeper is, it is not here.
+    prompt: Final = False
+
     def __init__(self, uri: str, *, public: bytes, pin: Callable[[], str]) -> None:
         if uri.partition(":")[0] not in SCHEMES:
             raise MalformedError("signing-key", "", f"want a keeper of {', '.join(SCHEMES)}")
@@ -63,13 +66,14 @@ class KeptSigner:
                 uri, SSlibKey.from_crypto(self._public, scheme=scheme), lambda _: pin()
             )
         except UnsupportedLibraryError as error:
-            raise UnsupportedError("EXTRA_MISSING", f"signing key: {error}") from error
+            missing = f"signing key: {error}: pip install 'securesystemslib[{uri.partition(':')[0]}]'"
+            raise UnsupportedError("EXTRA_MISSING", missing) from error
         except Exception as error:
-            raise _wrong(error) from error
+            raise _wrong(error, uri) from error
         try:
             self.sign(_PROBE)
         except ServiceError as error:
-            raise _wrong(error) from error
+            raise _wrong(error.__cause__ or error, uri) from error
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature that JWS wants.
@@ -102,5 +106,9 @@ def _public_key(pem: bytes) -> PublicKey:
     return key
 
 
-def _wrong(error: Exception) -> ServiceError:
-    return ServiceError("SIGNING_KEY_WRONG", f"signing key: its keeper cannot sign with it: {type(error).__name__}")
+def _wrong(error: BaseException, uri: str) -> ServiceError:
+    """Say what is wrong with a key, when the service starts and its owner reads it."""
+    # A token's words name module, token and key; in a cloud's there may be whatever it was asked with.
+    words = f": {str(error)!r:.200}" if uri.startswith("hsm:") and str(error) else ""
+    said = f"{type(error).__name__}{words}"
+    return ServiceError("SIGNING_KEY_WRONG", f"signing key: its keeper cannot sign with it: {said}")

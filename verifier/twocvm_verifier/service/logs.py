@@ -32,6 +32,8 @@ STANDARD_ERROR: Final = 2
 # PIPE_BUF of Linux: so much fits where anything does.
 _MAX_LINE_BYTES: Final = 4096
 _FRAMES: Final = 12
+_LOGGER: Final = logging.getLogger(_OURS)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Field) -> None:
@@ -42,7 +44,10 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: Field) -> None:
         level: How bad it is.
         fields: What is said of it: nothing that a caller chose.
     """
-    logging.getLogger(_OURS).log(level, name, extra={_FIELDS: fields})
+    if _LOGGER.isEnabledFor(level):
+        # Made here, for `log` would look through the stack for who called it, which no line of ours says.
+        record = _LOGGER.makeRecord(_OURS, level, __file__, 0, name, (), None, extra={_FIELDS: fields})
+        _LOGGER.handle(record)
 
 
 def error_event(name: str, error: Exception, /, **fields: Field) -> None:
@@ -68,11 +73,11 @@ class JsonLines(logging.Formatter):
         line: dict[str, Field] = {"at": at, "level": record.levelname.lower()}
         fields: Mapping[str, Field] | None = getattr(record, _FIELDS, None)
         if record.name == _OURS and fields is not None:
-            return json.dumps({**line, "event": record.msg, **fields}, separators=(",", ":"))
+            return _ENCODER.encode({**line, "event": record.msg, **fields})
         line |= {"event": "library", "from": f"{record.name} {record.filename}:{record.lineno}"}
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
-        return json.dumps(line, separators=(",", ":"))
+        return _ENCODER.encode(line)
 
 
 class LineHandler(logging.Handler):

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.strictjson import Json
 
 from .parts import desk_of
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 
 JWKS: Final = "/.well-known/jwks.json"
 # A next key is published for longer than this before it signs.
 CACHE_SECONDS: Final = 300
 
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 @routes.get("/.well-known/openid-configuration")

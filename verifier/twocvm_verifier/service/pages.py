@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier import framing, strictjson
 from twocvm_verifier.clock import format_time
@@ -26,7 +27,7 @@ from .appraisals import Outcome, Purpose
 from .front import front_document
 from .parts import Desk, desk_of
 from .problems import ServiceError
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 from .state.reports import unknown
 
 HTML: Final = "text/html; charset=utf-8"
@@ -36,7 +37,7 @@ _ADDRESS_BYTES: Final = 32
 # A result of a few hundred checks, and a policy of its greatest size.
 _MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
+routes: Final = Routes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
-from fastapi import Request
+from starlette.requests import Request
 
 from twocvm_verifier.clock import Clock
 from twocvm_verifier.collateral.sources import KDS_INTERVAL_SECONDS
@@ -16,7 +17,8 @@ from .appraisals import Appraiser, Outcome
 from .audit.ledger import Ledger, NoLedger, verdict_entry
 from .ear import DEFAULT_AUDIENCE, ear_claims, token_allowed
 from .limits import Rate
-from .line import Line
+from .line import Line, Turns
+from .lists import WouldWaitError
 from .observe import seen
 from .problems import ServiceError
 from .requests import AppraisalRequest, parse_request
@@ -25,12 +27,12 @@ from .state.reports import NoReports, Reports
 from .state.sealed import Sessions
 from .tokens import KeyRing
 
-# OpenSSL works outside the interpreter's lock, so more threads than cores are of use, and not many more.
+# For what is not judged on the event loop. They wait more than they compute, so more of them than cores are of use.
 THREADS: Final = 8
 MAX_WAITING: Final = 64
 # Whoever leaves the VEK out makes us ask AMD's KDS, which is slow: in a line of their own they hold up nobody else.
 FETCHING_THREADS: Final = 2
-# What is longer than evidence alone can take a while to read, and must not keep the event loop for so long.
+# What is longer than evidence alone can take a while to read and to judge, and must not keep the event loop so long.
 SMALL_BODY_BYTES: Final = 32_768
 READING_THREADS: Final = 2
 MAX_FETCHING: Final = 16
@@ -101,12 +103,21 @@ class Desk:
 
     Args:
         parts: What it works with.
+        turns: For what only computes.
         whole: For evidence with its certificate.
         fetching: For evidence whose certificate has to be looked for.
     """
 
-    def __init__(self, parts: Parts, *, whole: Line | None = None, fetching: Line | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        turns: Turns[Answer] | None = None,
+        whole: Line | None = None,
+        fetching: Line | None = None,
+    ) -> None:
         self.parts = parts
+        self._turns = turns or Turns(max_waiting=MAX_WAITING, clock=parts.clock)
         self._whole = whole or Line(threads=THREADS, max_waiting=MAX_WAITING)
         self._fetching = fetching or Line(threads=FETCHING_THREADS, max_waiting=MAX_FETCHING)
         self._reading = Line(threads=READING_THREADS, max_waiting=MAX_WAITING)
@@ -139,11 +150,12 @@ class Desk:
         if audience != DEFAULT_AUDIENCE and audience not in self.parts.federations:
             raise ServiceError("AUDIENCE_UNKNOWN", "audience: is not one of the owner's list")
         began, noted = self.parts.clock.monotonic_seconds(), seen()
-        asked, line = await self._line_for(asked, client)
-        answer = await line.run(lambda: self._judge(asked, audience))
+        answer = await self._judged(asked, audience, client=client)
         noted.appraisal_seconds = self.parts.clock.monotonic_seconds() - began
         await self.parts.ledger.keep(
-            verdict_entry(answer.outcome, request_id=noted.request_id, token_id=answer.token_id, key_id=answer.key_id)
+            lambda: verdict_entry(
+                answer.outcome, request_id=noted.request_id, token_id=answer.token_id, key_id=answer.key_id
+            )
         )
         noted.verdict = str(answer.outcome.appraisal.verdict)
         return answer
@@ -164,6 +176,15 @@ class Desk:
         for close in self.parts.closing:
             close()
 
+    async def _judged(self, asked: AppraisalRequest, audience: str, *, client: str) -> Answer:
+        """Judge on the event loop what memory has everything for and does not take long, and all else in a thread."""
+        parts = self.parts
+        if asked.size_bytes <= SMALL_BODY_BYTES and parts.keys.current.prompt and parts.appraiser.remembers(asked):
+            with suppress(WouldWaitError):
+                return await self._turns.run(lambda: self._judge(asked, audience, patient=False))
+        whole, line = await self._line_for(asked, client)
+        return await line.run(lambda: self._judge(whole, audience, patient=True))
+
     async def _line_for(self, asked: AppraisalRequest, client: str) -> tuple[AppraisalRequest, Line]:
         appraiser, given = self.parts.appraiser, asked
         if given.evidence.vek is None:
@@ -174,9 +195,9 @@ class Desk:
             raise FetchError("FETCH_BUSY", "client: has more fetched than its share", retry_after_seconds=wait)
         return asked, self._fetching
 
-    def _judge(self, asked: AppraisalRequest, audience: str) -> Answer:
+    def _judge(self, asked: AppraisalRequest, audience: str, *, patient: bool) -> Answer:
         parts = self.parts
-        outcome = parts.appraiser.appraise(asked)
+        outcome = parts.appraiser.appraise(asked, patient=patient)
         if not token_allowed(outcome, audience=audience):
             return Answer(outcome=outcome, token="")
         claims = ear_claims(

@@ -9,10 +9,10 @@ Spec: docs/spec/policies.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.jsonfields import NAME
@@ -21,7 +21,7 @@ from twocvm_verifier.strictjson import Json
 from .bodies import media_type_of, read_body, require_acceptable
 from .library import JSON, MEDIA_TYPES, Offer
 from .problems import ServiceError
-from .route import ServiceRoute, json_answer
+from .route import Routes, json_answer
 from .shelf import shelf_of
 from .state.documents import MAX_DOCUMENT_BYTES, Kind, revision_json
 
@@ -31,8 +31,7 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TAG: Final = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
 
-routes: Final = APIRouter(route_class=ServiceRoute, redirect_slashes=False)
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+routes: Final = Routes()
 
 
 def _add_routes(kind: Kind) -> None:
@@ -48,11 +47,10 @@ def _add_routes(kind: Kind) -> None:
     async def names(request: Request) -> Response:
         return await _names(request, kind)
 
-    noun = kind.replace("-", " ")
-    routes.add_api_route(f"/v1/{kind}", names, methods=["GET"], summary=f"List the names of {noun}.")
-    routes.add_api_route(f"/v1/{kind}/{{ref}}", put, methods=["PUT"], summary=f"Put {noun}.")
-    routes.add_api_route(f"/v1/{kind}/{{ref}}", get, methods=["GET"], summary=f"Read {noun}.")
-    routes.add_api_route(f"/v1/{kind}/{{ref}}/history", history, methods=["GET"], summary=f"The history of {noun}.")
+    routes.add("GET", f"/v1/{kind}", names)
+    routes.add("PUT", f"/v1/{kind}/{{ref}}", put)
+    routes.add("GET", f"/v1/{kind}/{{ref}}", get)
+    routes.add("GET", f"/v1/{kind}/{{ref}}/history", history)
 
 
 for _kind in Kind:

@@ -9,7 +9,7 @@ import http
 import math
 from typing import Final
 
-from fastapi import Response
+from starlette.responses import Response
 
 from twocvm_verifier import strictjson
 from twocvm_verifier.codes import CODES, service

@@ -60,6 +60,7 @@ class AppraisalRequest:
         expected_report_data: The 64 bytes that the caller rebuilt, where it did.
         nonce: The challenge that the evidence should answer (8 to 64 bytes), where there is one.
         audience: For whom the token is; empty where the caller did not say.
+        size_bytes: How long the body was that it was read from, which says how long it can take to judge.
         drawn: Whether this service drew the challenge, in a session; never so in a request as it came.
     """
 
@@ -70,6 +71,7 @@ class AppraisalRequest:
     expected_report_data: bytes | None
     nonce: bytes | None
     audience: str
+    size_bytes: int
     drawn: bool = False
 
 
@@ -97,6 +99,7 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
             expected_report_data=None,
             nonce=None,
             audience="",
+            size_bytes=len(body),
         )
     strictjson.require_few_values(body, document=DOCUMENT, max_values=MAX_VALUES)
     value = strictjson.parse(body, document=DOCUMENT, max_bytes=MAX_REQUEST_BYTES)
@@ -109,6 +112,7 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
         expected_report_data=_report_data(members) if "expected_report_data" in members else None,
         nonce=parse_nonce(members.text("nonce")) if "nonce" in members else None,
         audience=_audience(members) if "audience" in members else "",
+        size_bytes=len(body),
     )
 
 

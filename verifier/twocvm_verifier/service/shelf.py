@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
-from fastapi import Request
+from starlette.requests import Request
 
 from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.corim import Unsigned

@@ -37,6 +37,11 @@ class Signer(Protocol):
         """Its public half (RFC 7517), with `kid` (its thumbprint), `alg` and `use`."""
         ...
 
+    @property
+    def prompt(self) -> bool:
+        """Whether it signs within a part of a millisecond, and asks nobody."""
+        ...
+
     def sign(self, message: bytes) -> bytes:
         """Return the signature that JWS wants for the key's algorithm."""
         ...
@@ -55,6 +60,8 @@ class PrivateKeySigner:
     def __init__(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
         self._key = key
         self.public_jwk: Mapping[str, Json] = public_jwk(key.public_key())
+        # RSA takes as long as its owner has made it.
+        self.prompt = isinstance(key, ec.EllipticCurvePrivateKey)
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature: r and s of 32 bytes each, or PKCS #1 v1.5."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from twocvm_verifier.service.appraisals import Outcome
@@ -18,8 +19,11 @@ PATIENCE_SECONDS: Final = 5.0
 class Ledger(Protocol):
     """Where verdicts are kept."""
 
-    async def keep(self, entry: Entry) -> None:
-        """Return once the entry is durable, where entries are kept at all.
+    async def keep(self, entry: Callable[[], Entry]) -> None:
+        """Return once an entry is durable, where entries are kept at all.
+
+        Args:
+            entry: Makes it, where it is wanted.
 
         Raises:
             ServiceError: AUDIT_UNAVAILABLE: it is not, so the verdict is not to be told.
@@ -30,7 +34,7 @@ class Ledger(Protocol):
 class NoLedger:
     """Keeps nothing, as the owner has it; that is said when the service starts."""
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: Callable[[], Entry]) -> None:
         """Return at once."""
 
 
@@ -44,14 +48,17 @@ class AuditLedger:
     def __init__(self, log: AuditLog) -> None:
         self._log = log
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: Callable[[], Entry]) -> None:
         """Return once the entry is durable.
+
+        Args:
+            entry: Makes it.
 
         Raises:
             ServiceError: AUDIT_UNAVAILABLE.
         """
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self._log.record(entry)), PATIENCE_SECONDS)
+            await asyncio.wait_for(asyncio.wrap_future(self._log.record(entry())), PATIENCE_SECONDS)
         except TimeoutError as error:
             raise ServiceError("AUDIT_UNAVAILABLE", "audit log: the disk does not answer") from error
 
