@@ -1,7 +1,10 @@
 """Writes the image's lock from what apt would install on this machine, which must be Debian 12 on amd64.
 
 `python -m tools.lock_image` needs `apt-get update` to have run; apt has checked the archive's signatures by then. The
-kernel is the newest of the long-term line that Debian supports beside its own. `make lock` writes the wheels.
+kernel is the newest of the long-term line that Debian supports beside its own.
+
+`make lock` writes the wheels, and `python -m tools.lock_image wheels` leaves of each the one file that pip takes for
+the image: a file of the same version for another machine, which is as genuine, has no place in it.
 """
 
 from __future__ import annotations
@@ -10,10 +13,14 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from hashlib import sha256
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from twocvm_guest.image import recipe
-from twocvm_guest.image.lock import DEBIAN, SCHEMA, parse_packages
+from twocvm_guest.image.lock import DEBIAN, SCHEMA, WHEELS, Lock, parse_packages, parse_wheels
+from twocvm_guest.image.packages import fetch_wheels
 
 KERNEL_LINE = "linux-image-6.12-cloud-amd64"
 _PRINTED = re.compile(r"'(\S+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
@@ -29,6 +36,18 @@ def main() -> int:
     for row in rows:
         if before.get(row["name"]) != row["version"]:
             print(f"{row['name']}: {before.get(row['name'], 'new')} -> {row['version']}")
+    return 0
+
+
+def narrow() -> int:
+    """Leave one digest of each wheel: that of the file which pip, asked afresh, takes."""
+    wanted = Lock(packages=(), wheels=parse_wheels(WHEELS.read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as cache:
+        taken = fetch_wheels(wanted, Path(cache))
+    rows = (
+        f"{each.name}=={each.version} \\\n    --hash=sha256:{sha256(raw).hexdigest()}\n" for each, raw in taken.items()
+    )
+    WHEELS.write_text("".join(rows), encoding="utf-8")
     return 0
 
 
@@ -60,4 +79,4 @@ def _run(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(narrow() if sys.argv[1:] == ["wheels"] else main())

@@ -15,7 +15,14 @@ import pytest
 from tests.support import nft
 
 from twocvm_guest.image import bytecode
-from twocvm_guest.image.command_line import FIXED, Variant, command_line, make_network, parse_command_line
+from twocvm_guest.image.command_line import (
+    FIXED,
+    Payload,
+    Variant,
+    command_line,
+    make_network,
+    parse_command_line,
+)
 from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, unmeasured
 from twocvm_guest.runtime import syscalls
 from twocvm_verifier.errors import UnsupportedError
@@ -90,6 +97,7 @@ STEPS = (
     (main.unmeasured, "require_plain_start"),
     (main, "parse_command_line"),
     (main.kernel, "load_modules"),
+    (main.payload, "attach"),
     (main.mounts, "mount"),
     (main.firewall, "close_to_all_but"),
     (main.network, "connect"),
@@ -99,10 +107,11 @@ STEPS = (
 )
 
 
-def test_steps_come_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("payload", [None, Payload(root=bytes(32), blocks=2)])
+def test_steps_come_in_this_order(payload: Payload | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words are judged before anything is done, the filter is there before the card, settings before the agent."""
     done: list[str] = []
-    launch = parse_command_line(command_line(Variant.PRODUCTION, NETWORK), Variant.PRODUCTION)
+    launch = parse_command_line(command_line(Variant.PRODUCTION, NETWORK, payload), Variant.PRODUCTION)
 
     def step(name: str) -> Callable[..., object]:
         def note(*_: object, **__: object) -> object:
@@ -114,8 +123,22 @@ def test_steps_come_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in STEPS:
         monkeypatch.setattr(owner, name, step(name))
     main.make_and_serve(Variant.PRODUCTION, lambda event, **_: done.append(event))
-    names = [name for _, name in STEPS]
+    names = [name for _, name in STEPS if payload or name != "attach"]
     assert done == [*names[:-1], "made", "run", "ended"]
+
+
+def test_root_is_closed_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the root, then every mount of the list, and only then is it asked which image this is."""
+    done: list[object] = []
+    settings = tmp_path / "twocvm.json"
+    settings.write_text('{"variant": "production"}')
+    monkeypatch.setattr(main, "SETTINGS", settings)
+    monkeypatch.setattr(main.mounts, "close_root", lambda: done.append("root"))
+    monkeypatch.setattr(main.mounts, "mount", done.append)
+    monkeypatch.setattr(main, "open_output", done.append)
+    monkeypatch.setattr(main, "make_and_serve", lambda *_: done.append("made"))
+    main._run()
+    assert done == ["root", *mounts.MOUNTS, Variant.PRODUCTION, "made"]
 
 
 def test_agent_begins_with_a_fixed_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

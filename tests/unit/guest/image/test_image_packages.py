@@ -39,6 +39,11 @@ def test_lock_that_ships_has_everything_that_the_recipe_takes() -> None:
     assert names == {recipe.KERNEL, *recipe.TAKEN, *recipe.TOOLS}
 
 
+def test_lock_leaves_no_choice() -> None:
+    """Of each wheel one file is locked: a genuine one for another machine, in the cache of a build, is not taken."""
+    assert all(len(wheel.sha256) == 1 for wheel in load_lock().wheels)
+
+
 def test_locked_wheels_are_those_of_the_locked_requirements() -> None:
     """Each version and digest is one that the guest is installed with everywhere else; nothing of services is."""
     run = Path("requirements/run.txt").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from twocvm_guest.launch.id_block import (
     DEFAULT_POLICY,
@@ -151,6 +152,10 @@ def test_key_file_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         other.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
         with pytest.raises(ValueError, match="own"):
             read_key(path)
+    other_curve = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(other_curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(ValueError, match="P-384"):
+        read_key(path)
     path.write_text("nothing")
     with pytest.raises(ValueError, match="PEM"):
         read_key(path)
