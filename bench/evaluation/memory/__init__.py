@@ -55,7 +55,8 @@ _LEAST_SECONDS_A_ROW: Final = 2e-9
 def workloads(plan: Plan) -> Iterator[Workload]:
     """Yield the class's workloads."""
     yield from kernel(queries(plan), plan)
-    yield from kernel(_stream("stream", 1_000_000 if plan.reduced else _STREAM_NUMBERS, plan), plan)
+    numbers = 1_000_000 if plan.reduced else _STREAM_NUMBERS
+    yield from kernel(_stream(f"stream-{numbers}", numbers, plan), plan)
     if larger := _larger(plan):
         yield from kernel(_stream("stream-larger", larger, plan), plan)
     for exponent in (10, 15, 20) if plan.reduced else range(10, 28):
