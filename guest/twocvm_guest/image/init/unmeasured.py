@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from .network import CARD
@@ -18,8 +19,17 @@ from .network import CARD
 SYS: Final = Path("/sys")
 # What the kernel itself gives its first process (init/main.c).
 _ENVIRONMENT: Final = {"HOME": "/", "TERM": "linux"}
+# The drivers whose devices the image uses, by bus, where it does not say of a device itself that it does not.
+_USED: Final = MappingProxyType(
+    {"pci": frozenset({"pcieport", "virtio-pci"}), "virtio": frozenset({"virtio_blk", "virtio_net"})}
+)
 # The tables that a machine needs to start; all others bring nothing that the image uses.
 _TABLES: Final = frozenset({"APIC", "BGRT", "DSDT", "FACP", "FACS", "HPET", "MCFG", "SRAT", "SLIT", "WAET", "XSDT"})
+
+
+_OEM_STRINGS: Final = 11
+# The head of every structure: type, length, handle.
+_STRUCTURE_BYTES: Final = 4
 
 
 class InputError(ValueError):
@@ -57,15 +67,18 @@ def find_ignored(sys: Path = SYS, *, used: frozenset[str] = frozenset()) -> tupl
         sys: Where the kernel shows it.
         used: Names of disks that the image does take notice of.
     """
-    return (*_devices(sys), *_disks(sys, used), *_cards(sys), *_tables(sys), *_configuration(sys))
+    return (*_devices(sys), *_disks(sys, used), *_cards(sys), *_tables(sys), *_strings(sys), *_configuration(sys))
 
 
 def _devices(sys: Path) -> Iterator[Ignored]:
-    for bus in ("pci", "virtio"):
+    for bus, used in _USED.items():
         for device in _listed(sys / "bus" / bus / "devices"):
-            if not (device / "driver").exists():
-                parts = (_line(device / "vendor"), _line(device / "device"))
-                yield Ignored(kind=f"{bus} device without a driver", name=":".join(part[2:] for part in parts))
+            driver = device / "driver"
+            if driver.exists() and driver.resolve().name in used:
+                continue
+            how = "that nothing uses" if driver.exists() else "without a driver"
+            parts = (_line(device / "vendor"), _line(device / "device"))
+            yield Ignored(kind=f"{bus} device {how}", name=":".join(part[2:] for part in parts))
 
 
 def _disks(sys: Path, used: frozenset[str]) -> Iterator[Ignored]:
@@ -85,6 +98,31 @@ def _tables(sys: Path) -> Iterator[Ignored]:
         if table.is_file() and table.name not in _TABLES:
             digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
             yield Ignored(kind="ACPI table", name=f"{table.name} {digest}")
+
+
+def _strings(sys: Path) -> Iterator[Ignored]:
+    table = sys / "firmware" / "dmi" / "tables" / "DMI"
+    if table.is_file() and (strings := oem_strings(table.read_bytes())):
+        digest = hashlib.sha256(b"\0".join(strings)).hexdigest()[:16]
+        yield Ignored(kind="SMBIOS strings, not used", name=f"{len(strings)} {digest}")
+
+
+def oem_strings(table: bytes) -> tuple[bytes, ...]:
+    """Return what a host can say in a table of SMBIOS, for programs that look there; of one cut short, what is whole.
+
+    Spec: SMBIOS 3.7 (DSP0134), 6.1.3, 7.12.
+    """
+    found: list[bytes] = []
+    at = 0
+    while at + _STRUCTURE_BYTES <= len(table):
+        kind, length = table[at], table[at + 1]
+        end = table.find(b"\0\0", at + length)
+        if length < _STRUCTURE_BYTES or end < 0:
+            break
+        if kind == _OEM_STRINGS:
+            found += table[at + length : end].split(b"\0")
+        at = end + 2
+    return tuple(found)
 
 
 def _configuration(sys: Path) -> Iterator[Ignored]:

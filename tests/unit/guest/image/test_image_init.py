@@ -18,6 +18,8 @@ import pytest
 from twocvm_guest.image.command_line import Variant, make_network
 from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, netlink, network, probe, report, unmeasured
 
+# A structure without strings, one with two of the host's, and the end.
+SMBIOS = b"\0\x05\0\0\x01\0\0" + b"\x0b\x05\x01\0\x02io.systemd.credential:x=y\0z\0\0" + b"\x7f\x04\x02\0\0\0"
 NETWORK = make_network("10.0.2.15/24", "10.0.2.2", "8443")
 
 
@@ -154,10 +156,18 @@ def test_first_process_takes_no_words() -> None:
 
 def test_what_the_host_adds_is_reported(tmp_path: Path) -> None:
     """Disks, further cards, devices without drivers, tables and fw_cfg, each once; what is used is not."""
-    for name in ("bus/pci/devices/1", "bus/pci/devices/2/driver", "block/vda", "class/net/eth0", "class/net/eth1"):
+    for name in ("bus/pci/devices/1", "block/vda", "class/net/eth0", "class/net/eth1"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("class/net/lo", "bus/acpi/devices/QEMU0002:00", "bus/acpi/devices/PNP0A03:00"):
         (tmp_path / name).mkdir(parents=True)
+    for number, driver in ((2, "virtio-pci"), (3, "other")):
+        (tmp_path / f"bus/pci/devices/{number}").mkdir()
+        (tmp_path / f"bus/pci/drivers/{driver}").mkdir(parents=True)
+        (tmp_path / f"bus/pci/devices/{number}/driver").symlink_to(tmp_path / f"bus/pci/drivers/{driver}")
+        (tmp_path / f"bus/pci/devices/{number}/vendor").write_text("0x8086\n")
+        (tmp_path / f"bus/pci/devices/{number}/device").write_text("0x2922\n")
+    (tmp_path / "firmware/dmi/tables").mkdir(parents=True)
+    (tmp_path / "firmware/dmi/tables/DMI").write_bytes(SMBIOS)
     (tmp_path / "bus/pci/devices/1/vendor").write_text("0x1af4\n")
     (tmp_path / "bus/pci/devices/1/device").write_text("0x1001\n")
     tables = tmp_path / "firmware/acpi/tables"
@@ -167,14 +177,25 @@ def test_what_the_host_adds_is_reported(tmp_path: Path) -> None:
     found = [f"{each.kind}: {each.name.split(' ')[0]}" for each in unmeasured.find_ignored(tmp_path)]
     assert found == [
         "pci device without a driver: 1af4:1001",
+        "pci device that nothing uses: 8086:2922",
         "disk: vda",
         "network card, switched off: eth1",
         "ACPI table: SSDT",
+        "SMBIOS strings, not used: 2",
         "firmware configuration, never read: fw_cfg",
     ]
     assert unmeasured.find_ignored(tmp_path / "none") == ()
     with_payload = unmeasured.find_ignored(tmp_path, used=frozenset({"vda"}))
     assert "disk" not in {each.kind for each in with_payload}
+
+
+@pytest.mark.parametrize("cut", range(len(SMBIOS) + 1))
+def test_a_table_of_smbios_is_read_as_far_as_it_goes(cut: int) -> None:
+    """Cut anywhere it gives what is whole before the cut, and nothing that is not there; no byte in it is believed."""
+    whole = unmeasured.oem_strings(SMBIOS)
+    assert whole == (b"io.systemd.credential:x=y", b"z")
+    assert unmeasured.oem_strings(SMBIOS[:cut]) in ((), whole)
+    assert unmeasured.oem_strings(SMBIOS[:1] + b"\x03" + SMBIOS[2:]) == ()
 
 
 def test_agent_is_told_its_platform() -> None:
