@@ -8,7 +8,7 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: image image-demo demo test check style covered again bench evaluation components docs fuzz saturation lock clean help
+.PHONY: image image-demo boots demo test check style covered again bench evaluation components docs fuzz saturation lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -19,6 +19,7 @@ help:
 	@echo "make components  build the example components again and compare the bytes"
 	@echo "make image       the guest's image, from locked packages, into build/image"
 	@echo "make image-demo  the demo, with the guest in a machine that is booted here (QEMU)"
+	@echo "make boots       what takes a boot of the machine for each case: resets in every state, clocks, ... (minutes)"
 	@echo "make fuzz        every parser, for SECONDS=60"
 	@echo "make saturation  two replicas of the verifier at saturation, with failures, for MINUTES=10"
 
@@ -46,6 +47,10 @@ covered: $(VENV)/.dev
 again:
 	@echo "run once more, each by itself: what failed above"
 	$(BIN)/python -m coverage run -m pytest --last-failed --last-failed-no-failures none $(TESTS)
+
+# In one process: resets follow each other in one machine.
+boots: $(VENV)/.dev
+	TWOCVM_BOOTS=all $(BIN)/python -m pytest tests/attack/test_machine_host.py tests/integration/test_machine_boots.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
