@@ -167,6 +167,7 @@ def main() -> None:
         from .runtime.protect import overwrite_what_is_freed
 
         overwrite_what_is_freed()
+    _open_streams()
     sys.exit(_flushed(run(sys.argv[1:])))
 
 
@@ -193,6 +194,13 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}\n")
         return INTERNAL
     return status if isinstance(status, int) else 0
+
+
+def _open_streams() -> None:
+    """Open what the caller has closed, on nothing: else the next file that is opened would be written to as output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def _flushed(status: int) -> int:

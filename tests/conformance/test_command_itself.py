@@ -82,6 +82,14 @@ def test_a_full_disk_is_one_line(unbuffered: str) -> None:
     assert re.fullmatch(r"No space left on device\n", ended.stderr)
 
 
+@pytest.mark.parametrize(("closed", "expected"), [("<&-", True), (">&-", False), ("2>&-", True), (">&- 2>&-", False)])
+def test_a_closed_stream_is_no_traceback(closed: str, *, expected: bool) -> None:
+    """Whoever closes what a command reads or writes gets the rest of it, and nothing of Python's own."""
+    script = f'"$@" {closed}'
+    ended = subprocess.run(["sh", "-c", script, "sh", *COMMAND, "--version"], capture_output=True, check=False)
+    assert (ended.returncode, bool(ended.stdout), ended.stderr) == (0, expected, b"")
+
+
 @pytest.mark.parametrize(
     "words",
     [

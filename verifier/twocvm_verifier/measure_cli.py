@@ -126,6 +126,8 @@ def _files(ovmf: Path, *, kernel: Path | None, initrd: Path | None, append: str,
 
 
 def _signature(cpu: str, signature: str, *, vmm: str) -> int:
+    if cpu and signature:
+        raise typer.BadParameter("is given in the place of --cpu, not with it", param_hint="--cpu-signature")
     if signature:
         return _number(signature, "--cpu-signature", 1 << 32)
     if cpu in CPU_TYPES:

@@ -46,6 +46,12 @@ def build(
     from .lock import load_lock
     from .sbom import BILL, bill_of_materials
 
+    # What takes a minute is not begun where it could not be kept.
+    for place, option in ((out, "--out"), (cache, "--cache")):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(place, error, option=option) from error
     lock = load_lock()
     say = (lambda _: None) if quiet else (lambda text: sys.stderr.write(f"{text}\n"))
     say(f"{len(lock.packages)} packages of Debian and {len(lock.wheels)} wheels, locked")

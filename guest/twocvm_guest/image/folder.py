@@ -95,7 +95,7 @@ def read_image(folder: Path) -> ImageFolder:
     """
     try:
         raw, kernel, initrd = ((folder / name).read_bytes() for name in (ABOUT, KERNEL, INITRD))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MalformedError(_DOCUMENT, "", f"there is no {Path(error.filename).name!r}") from error
     value = strictjson.parse(raw, document=_DOCUMENT, max_bytes=_MAX_BYTES)
     members = {"schema", "variant", "kernel_sha256", "initrd_sha256", "software"}

@@ -27,7 +27,7 @@ _PLATFORMS: Final = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_
 _LEGACY: Final = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64")
 
 Get = Callable[[str], bytes | None]
-"""Takes an address and returns what is there, or None."""
+"""Takes an address and returns what is there, or None; OSError where it cannot be reached."""
 
 
 def mirrors(folder: Path = _SOURCES) -> tuple[str, ...]:
@@ -43,13 +43,14 @@ def mirrors(folder: Path = _SOURCES) -> tuple[str, ...]:
 
 
 def get(address: str) -> bytes | None:
-    """Return what an address has, or None where it has nothing or cannot be reached."""
+    """Return what an address has, or None where it has nothing.
+
+    Raises:
+        OSError: It cannot be reached, or is no address.
+    """
     import requests
 
-    try:
-        answer = requests.get(address, timeout=_TIMEOUT_SECONDS)
-    except requests.RequestException:
-        return None
+    answer = requests.get(address, timeout=_TIMEOUT_SECONDS)
     return answer.content if answer.ok else None
 
 
@@ -90,9 +91,15 @@ def _package(package: Package, cache: Path, mirrors: tuple[str, ...], get: Get) 
     kept = cache / package.path.rpartition("/")[2]
     if kept.is_file() and _is(package, raw := kept.read_bytes()):
         return raw
+    failed: list[str] = []
     for mirror in mirrors:
-        fetched = get(f"{mirror}/{package.archive}/{package.path}")
+        try:
+            fetched = get(f"{mirror}/{package.archive}/{package.path}")
+        except OSError:
+            failed.append(f"{mirror} cannot be reached")
+            continue
         if fetched is None:
+            failed.append(f"{mirror} has it not")
             continue
         if not _is(package, fetched):
             raise BindingError(
@@ -100,7 +107,7 @@ def _package(package: Package, cache: Path, mirrors: tuple[str, ...], get: Get) 
             )
         kept.write_bytes(fetched)
         return fetched
-    raise FetchError("PACKAGE_NOT_FOUND", f"package {package.origin}: none of {', '.join(mirrors)} has it")
+    raise FetchError("PACKAGE_NOT_FOUND", f"package {package.origin}: {', '.join(failed)}")
 
 
 def _is(package: Package, raw: bytes) -> bool:

@@ -214,6 +214,7 @@ def test_command_searches(shell, files, tmp_path):
         (),
         ("--cpu", "Pentium"),
         ("--cpu-signature", "x"),
+        ("--cpu", "EPYC-Milan", "--cpu-signature", "0xa00f11"),
         ("--cpu-signature", hex(1 << 32)),
         ("--cpu", "EPYC", "--guest-features", "-1"),
         ("--cpu", "EPYC", "--vmm", "xen"),

@@ -11,6 +11,7 @@ import pytest
 
 from twocvm_guest.image import packages, recipe
 from twocvm_guest.image.lock import DEBIAN, SCHEMA, Lock, Package, Wheel, load_lock, parse_packages, parse_wheels
+from twocvm_guest.main import run
 from twocvm_verifier.errors import BindingError, FetchError, MalformedError
 
 ROW = {
@@ -118,9 +119,15 @@ def test_mirrors_are_the_machines_own_and_then_debians(tmp_path: Path) -> None:
     assert packages.mirrors(tmp_path / "none") == (packages.DEFAULT_MIRROR,)
 
 
-def test_what_cannot_be_reached_is_nothing() -> None:
-    """A refused connection is no file."""
-    assert packages.get("http://127.0.0.1:1/debian/a.deb") is None
+def test_what_cannot_be_reached_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    """A refused connection and what is no address say nothing about a package, and the refusal says so."""
+
+    def get(address: str) -> bytes | None:
+        return None if "empty" in address else packages.get(address)
+
+    with pytest.raises(FetchError) as refused:
+        packages.fetch_packages(one(), tmp_path, mirrors=("http://127.0.0.1:1", "m", "http://empty"), get=get)
+    assert "http://127.0.0.1:1 cannot be reached, m cannot be reached, http://empty has it not" in str(refused.value)
 
 
 def test_wheels_at_hand_are_taken_by_their_digest(tmp_path: Path) -> None:
@@ -147,3 +154,18 @@ def test_lock_is_written_as_it_is_read() -> None:
     """The file that ships is what its own parser takes, and names no host."""
     assert all(isinstance(package, Package) for package in parse_packages(DEBIAN.read_bytes()))
     assert b"http" not in DEBIAN.read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_a_build_that_could_not_be_kept_is_not_begun(option: str, tmp_path: Path) -> None:
+    """A file in the place of a folder is a usage error, before anything is fetched."""
+    (tmp_path / "file").write_bytes(b"")
+    folders = {"--out": "out", "--cache": "cache"} | {option: "file"}
+    words = [word for name, place in folders.items() for word in (name, str(tmp_path / place))]
+    assert run(["image", "build", "--mirror", "http://127.0.0.1:1", *words]) == 2
+
+
+def test_a_file_is_no_image(tmp_path: Path) -> None:
+    """Whoever names a file of the image instead of its folder is told so."""
+    (tmp_path / "kernel").write_bytes(b"")
+    assert run(["image", "list", str(tmp_path / "kernel")]) == 30
