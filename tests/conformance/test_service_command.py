@@ -154,7 +154,7 @@ def test_keys_policies_and_names_come_from_the_command_line(tmp_path):
         file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         file.chmod(0o600)
     policy = tmp_path / "policy.toml"
-    policy.write_text('name = "second"\n')
+    policy.write_text('name = "second"\nmeasurements = { unchecked = "manifests name them" }\n')
     with serving(
         *("--listen", "[::1]:0", "--key", str(files[0]), "--next-key", str(files[1])),
         *("--also-policy", str(policy), "--federation", "sts.amazonaws.com", "--issuer", "https://verifier.example/"),
@@ -181,6 +181,24 @@ def test_what_would_be_unsafe_starts_nothing(tmp_path, capsys):
     assert "listen.tls_before" in capsys.readouterr().err
     assert run(["verifier", "serve", "--offline", "--key", str(tmp_path / "none")]) == 30
     assert "tokens.key" in capsys.readouterr().err
+
+
+def test_an_owners_policy_that_decides_nothing_starts_nothing(tmp_path, capsys):
+    """The owner is asked for a reason, too, as whoever puts a policy is."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('name = "all"\n')
+    assert run(["verifier", "serve", "--offline", "--policy", str(policy)]) == 11
+    assert f"POLICY_EMPTY: policies.default: '{policy}'" in capsys.readouterr().err
+
+
+def test_a_key_with_a_keeper_does_not_end_with_the_process(tmp_path, capsys):
+    """What is said of a service without a key is not said of one whose key somebody keeps."""
+    settings = tmp_path / "verifier.toml"
+    settings.write_text('[tokens]\nkeeper = "hsm:2"\n')
+    assert run(["verifier", "serve", "--offline", "--config", str(settings)]) == 30
+    said = capsys.readouterr().err
+    assert "settings.tokens.keeper" in said
+    assert "key-of-this-process" not in said
 
 
 def test_a_key_that_others_can_read_starts_nothing(tmp_path, capsys):

@@ -86,18 +86,19 @@ def test_a_token_of_pkcs11_signs(tokens):
 
 @needs_softhsm
 def test_a_token_that_cannot_sign(tokens, monkeypatch):
-    """A wrong PIN, another key, no such key or module: refused when the service starts."""
+    """A wrong PIN, another key, no such key or module: refused when the service starts, and each is told apart."""
     right = public_of_token()
-    for uri, pem, pin in (
-        (URI, right, "0000"),
-        (URI, public(EC), PIN),
-        ("hsm:77?label=signing", right, PIN),
-        (f"hsm:{KEY_ID}?label=nowhere", right, PIN),
-        ("hsm:x", right, PIN),
+    for uri, pem, pin, said in (
+        (URI, right, "0000", "PinIncorrect"),
+        (URI, public(EC), PIN, "InvalidSignature"),
+        ("hsm:77?label=signing", right, PIN, "could not find"),
+        (f"hsm:{KEY_ID}?label=nowhere", right, PIN, "nowhere"),
+        ("hsm:x", right, PIN, "'x'"),
     ):
         with pytest.raises(ServiceError) as refused:
             KeptSigner(uri, public=pem, pin=lambda pin=pin: pin)
         assert refused.value.code == "SIGNING_KEY_WRONG"
+        assert said in str(refused.value)
         assert PIN not in str(refused.value)
 
 
@@ -295,6 +296,7 @@ def test_a_shelf_by_the_settings(tmp_path):
         {"admin_certificates": ("x",)},
         {"admin_token": Path("/nonexistent")},
         {"corim_keys": (Path("/nonexistent"),)},
+        {"documents": "folder", "folder": Path("/dev/null")},
     ],
 )
 def test_settings_of_documents_that_are_none(tmp_path, policies):

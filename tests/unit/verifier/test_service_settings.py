@@ -106,7 +106,7 @@ def test_everything_unknown_is_named_with_its_place():
         ("[state]\nredis = 'redis://x:port'", "want redis://"),
         ("[state]\nredis = 'redis:'", "want redis://"),
         ("listen = 1", "stands in no section"),
-        ("[listen", "not TOML"),
+        ("[listen", "not TOML: Expected ']' at the end of a table declaration (at end of document)"),
         ("#" * 262_145, "262144 bytes"),
     ],
 )
@@ -210,6 +210,7 @@ def test_documents_that_could_not_be_shared_or_reached():
     assert "policies.documents" in unsound(**shared, policies=Policies(admin_token=Path("t")))
     assert "policies.folder" in unsound(policies=Policies(documents="folder"))
     assert "policies.folder" in unsound(policies=Policies(folder=Path("d")))
+    assert "policies.default_name" in unsound(policies=Policies(default_name="Main"))
     assert "policies.admin_certificates" in unsound(policies=Policies(admin_certificates=("ab",)))
     kept = Tokens(keeper="hsm:2", keeper_public=Path("p"))
     require_sound(Settings(**shared, tokens=kept, policies=Policies(admin_token=Path("t"), documents="redis")))

@@ -14,8 +14,10 @@ from starlette.types import ASGIApp
 
 from twocvm_verifier.clock import Clock, SystemClock
 from twocvm_verifier.collateral import Collateral, Fetcher
+from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.gathering import Places, open_collateral
-from twocvm_verifier.shell import read_policy, roots_of
+from twocvm_verifier.policy import Policy, decides_nothing
+from twocvm_verifier.shell import BUILTIN, read_policy, roots_of
 from twocvm_verifier.verifier import SnpVerifier
 
 from .app import create_app
@@ -127,12 +129,21 @@ def _appraiser(policies: Policies, collateral: Collateral, *, library: Library, 
     return Appraiser(
         verifier=SnpVerifier(roots=collateral.store.roots),
         collateral=collateral,
-        default=read_policy(policies.default, option="policies.default"),
-        policies=tuple(read_policy(each, option="policies.also") for each in policies.also),
+        default=_owned(policies.default, option="policies.default"),
+        policies=tuple(_owned(each, option="policies.also") for each in policies.also),
         clock=clock,
         library=library,
         default_name=policies.default_name,
     )
+
+
+def _owned(name: str, *, option: str) -> Policy:
+    """Return a policy of the owner's, held to what is asked of one that an admin puts."""
+    policy = read_policy(name, option=option)
+    if name != BUILTIN and decides_nothing(policy):
+        text = f"{option}: {name!r}: got no reference value, want one, or a reason for having none"
+        raise TwoCvmError("POLICY_EMPTY", text)
+    return policy
 
 
 def _answers(state: State, *, clock: Clock) -> Answers:

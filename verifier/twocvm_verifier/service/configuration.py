@@ -91,6 +91,8 @@ def _written(toml: bytes | None, file: str, problems: list[str]) -> Iterator[Sai
         raise MalformedError("settings", "", f"{file!r}: got more than {MAX_FILE_BYTES} bytes")
     try:
         document = tomllib.loads(toml.decode("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise MalformedError("settings", "", f"{file!r}: not TOML: {error}") from error
     except (ValueError, RecursionError) as error:
         raise MalformedError("settings", "", f"{file!r}: not TOML") from error
     for section, table in document.items():

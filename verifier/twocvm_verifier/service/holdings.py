@@ -94,7 +94,11 @@ def _documents(policies: Policies, redis: Callable[[], Redis]) -> Documents:
 
         return RedisDocuments(redis())
     # Which of the two is set stands in `rules`: a folder goes with documents in one, and with nothing else.
-    return MemoryDocuments() if policies.folder is None else FolderDocuments(policies.folder)
+    if policies.folder is None:
+        return MemoryDocuments()
+    with file_of("policies.folder", policies.folder):
+        policies.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return FolderDocuments(policies.folder)
 
 
 def _admins(policies: Policies) -> Admins:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from twocvm_verifier.errors import MalformedError
+from twocvm_verifier.jsonfields import NAME
 
 from .addresses import parse_address
 from .settings import Settings
@@ -57,6 +58,8 @@ def _of_sharing(settings: Settings) -> Iterator[str]:
         yield 'policies.documents: more than one worker share no memory: want "folder" or "redis"'
     if (policies.documents == "folder") != (policies.folder is not None):
         yield 'policies.folder: goes with policies.documents = "folder", and with nothing else'
+    if policies.default_name and not NAME.fullmatch(policies.default_name):
+        yield "policies.default_name: want a name that a policy can be put under: a letter, then a-z, 0-9 and -"
     if policies.admin_certificates and settings.listen.client_ca is None:
         yield "policies.admin_certificates: nobody shows one: want listen.client_ca"
     if state.store == "sealed" and state.seal_key is None:

@@ -119,8 +119,10 @@ def _serve(settings: Settings) -> int:
         own = address.url(scheme, port=listeners[0].getsockname()[1])
         # From here on a program reads what is written.
         with lines_on(STANDARD_ERROR), figures_at(settings.metrics.listen):
-            if settings.tokens.key is None:
-                event("key-of-this-process", hint="the key that signs tokens ends with this process: --key keeps one")
+            if settings.tokens.key is None and not settings.tokens.keeper:
+                event(
+                    "key-of-this-process", hint="the key that signs tokens ends with this process: tokens.key keeps one"
+                )
             if settings.state.store == "sealed":
                 event(
                     "challenges-limited-in-time",
