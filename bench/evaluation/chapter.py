@@ -84,12 +84,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """Groups of bars: for each group one of every series, or None where there is none."""
+    """Groups of bars: for each group one of every series or None; where `level` is, there is a line, unless it is 0."""
 
     caption: str
     y_label: str
     groups: tuple[str, ...]
     series: tuple[tuple[str, tuple[Bar | None, ...]], ...]
+    level: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

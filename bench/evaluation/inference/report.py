@@ -88,6 +88,7 @@ def _times(run: Run) -> Bars:
         y_label="µs",
         groups=groups,
         series=tuple((title, tuple(_bar(run, name, group) for group in groups)) for title, name in kinds),
+        level=0,
     )
 
 

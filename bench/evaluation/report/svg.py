@@ -19,6 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 28, 12, 46
 COLOURS: Final = 6
 _LEGEND_ROW: Final = 18
 _PER_ROW: Final = 2
+_LETTER: Final = 6.5
 
 
 def plot(it: Plot) -> str:
@@ -36,18 +37,22 @@ def plot(it: Plot) -> str:
 def bars(it: Bars) -> str:
     """Return the drawing of groups of bars."""
     tops = [bar.height + bar.deviation for _, row in it.series for bar in row if bar]
-    y_axis = Axis.over([*tops, 1.0], from_zero=True)
+    y_axis = Axis.over([*tops, it.level], from_zero=True)
     parts = list(_frame(y_axis, it.y_label))
     group_width = (WIDTH - LEFT - RIGHT) / max(1, len(it.groups))
     bar_width = group_width * 0.8 / max(1, len(it.series))
+    # Names that are as wide as their groups stand on two lines in turn.
+    crowded = any(len(group) * _LETTER > group_width for group in it.groups)
     for index, group in enumerate(it.groups):
         start = LEFT + group_width * index
-        parts.append(_label(start + group_width / 2, HEIGHT - BOTTOM + 16, group))
+        lower = _LEGEND_ROW * (index % 2) if crowded else 0
+        parts.append(_label(start + group_width / 2, HEIGHT - BOTTOM + 16 + lower, group))
         for number, (name, row) in enumerate(it.series):
             if bar := row[index]:
                 at = start + group_width * 0.1 + bar_width * number
                 parts += _bar(bar, f"{group}, {name}", number, at, bar_width, y_axis)
-    parts.append(_level(1.0, y_axis))
+    if it.level:
+        parts.append(_level(it.level, y_axis))
     return _drawing(it.caption, parts, [name for name, _ in it.series])
 
 
