@@ -32,6 +32,14 @@ README: Final = ROOT / "README.md"
 def main() -> int:
     """Do what the command line says; 1 where a result differs or something failed, 2 where it cannot be done."""
     arguments = _arguments()
+    try:
+        return _done(arguments)
+    except record.UnreadableError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _done(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
         return _run(arguments)
     if arguments.command == "again":
@@ -68,6 +76,17 @@ def _run(arguments: argparse.Namespace) -> int:
         print("--label snp: this machine is no SEV-SNP guest, so that nothing it measures is of one", file=sys.stderr)
         return 2
     out = arguments.out / "reduced" if arguments.reduced else arguments.out
+    path = out / f"{arguments.label}.json"
+    # An hour's measuring has a place before it begins, and takes the place of none that measured more.
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"--out {out}: {error.strerror}", file=sys.stderr)
+        return 2
+    if lost := _lost(path, arguments.only):
+        wanted = "`again` measures workloads of it, another --out keeps it"
+        print(f"{path} has {', '.join(lost)}, too, which would be lost: {wanted}", file=sys.stderr)
+        return 2
     described = {**machine.describe(), "commit": _commit(), "load_before": load.averages()}
     started = _now()
     workloads = tuple(_measured(arguments.only, Plan(reduced=arguments.reduced)))
@@ -79,9 +98,17 @@ def _run(arguments: argparse.Namespace) -> int:
         machine={**described, "load_after": load.averages()},
         workloads=workloads,
     )
-    record.write(run, out / f"{arguments.label}.json")
+    record.write(run, path)
     _report(_read(out), out)
     return ending(run)
+
+
+def _lost(path: Path, only: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of a run at rest that one of these classes would take away."""
+    if set(only) == set(classes.NAMES) or not path.exists():
+        return ()
+    kept = record.read(path)
+    return tuple(name for name in classes.NAMES if name not in only and kept.of_class(name))
 
 
 def _again(arguments: argparse.Namespace) -> int:
@@ -171,7 +198,10 @@ def _now() -> str:
 
 
 def _commit() -> str:
-    ended = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        ended = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return ended.stdout.strip() or "unknown"
 
 

@@ -19,6 +19,10 @@ _SCHEMA_FILE: Final = Path(__file__).with_name("record.schema.json")
 _TIMING: Final = ("start_ns", "end_ns", "wall_start_ns", "wall_end_ns", "cpu_ns", "digest", "value")
 
 
+class UnreadableError(ValueError):
+    """A file is no run that this version wrote."""
+
+
 def write(run: Run, path: Path) -> None:
     """Write a run; what is there already is replaced at once or not at all.
 
@@ -37,10 +41,13 @@ def read(path: Path) -> Run:
     """Read a run.
 
     Raises:
-        ValueError: It is not of the schema.
+        UnreadableError: It is not of the schema.
     """
-    document = json.loads(path.read_bytes())
-    _validator().validate(document)
+    try:
+        document = json.loads(path.read_bytes())
+        _validator().validate(document)
+    except ValueError as error:
+        raise UnreadableError(f"{path} is no run that this version wrote: {str(error).splitlines()[0]}") from error
     return from_json(document)
 
 

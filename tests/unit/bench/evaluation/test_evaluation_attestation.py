@@ -164,6 +164,7 @@ def test_third_call_is_marked() -> None:
     """More than two calls for one barrier is what the broker is there to prevent."""
     rows = {row[1].text: row[2] for row in _table(_ten(calls=3), "Calls of the device").rows}
     assert (rows[told.BROKER.title].text, rows[told.BROKER.title].holds) == ("3", False)
+    assert rows[told.BROKER.title].note == "in 3 of 3 barriers"
     assert (rows[told.DIRECT.title].text, rows[told.DIRECT.title].holds) == ("10", None)
 
 

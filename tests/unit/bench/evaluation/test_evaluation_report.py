@@ -255,6 +255,39 @@ def test_a_label_that_this_machine_is_not_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_would_be_lost_is_not_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing takes an hour for a place that it cannot be kept in, or takes the place of a run that has more."""
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(Path(__file__)), "run", "--only", "peers"])
+    assert command.main() == 2
+    assert "File exists" in capsys.readouterr().err
+    record.write(run(_layers(2.0)), tmp_path / "plain.json")
+    kept = (tmp_path / "plain.json").read_bytes()
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), "run", "--only", "peers"])
+    assert command.main() == 2
+    assert "which would be lost" in capsys.readouterr().err
+    assert (tmp_path / "plain.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("words", [("report",), ("table",), ("again",), ("run", "--only", "peers")])
+def test_what_is_no_run_is_said_and_left(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody else's file in the place of a run is named, and stays."""
+    (tmp_path / "plain.json").write_bytes(b"\xff")
+    monkeypatch.setattr("sys.argv", ["evaluation", "--out", str(tmp_path), *words])
+    assert command.main() == 2
+    assert "plain.json is no run that this version wrote" in capsys.readouterr().err
+    assert (tmp_path / "plain.json").read_bytes() == b"\xff"
+
+
+def test_a_machine_without_git_measures_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the commit is not known."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert command._commit() == "unknown"
+
+
 def test_what_is_under_a_paravisor_is_an_snp_guest_too() -> None:
     """On Azure a guest has no device of its own, and is one all the same."""
     assert machine.is_snp_guest(lambda: (True, "usable"))
