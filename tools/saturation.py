@@ -1,7 +1,8 @@
 """`make saturation`: the verifier service at saturation for MINUTES=10, with failures in the middle.
 
 It ends with 1 where anything is wrong: a nonce that is good twice, a verdict that is, an answer that no client should
-get, memory that grows by more than a twentieth, or a hundredth of the answers that took ten times the median.
+get or a request that has none, a source that gets more connections than its share, memory that grows by more than a
+twentieth once it is warm, or a hundredth of the answers that took ten times the median.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ PROCESSES: Final = 3
 THREADS: Final = 8
 MAX_GROWTH: Final = 1.05
 MAX_TAIL: Final = 10.0
+# In shorter runs a process still takes, when the first samples count, what it then has for good.
+WARM_SECONDS: Final = 240.0
 
 
 def main() -> int:
@@ -51,9 +54,8 @@ def main() -> int:
 
 
 def _misses(outcome: Outcome) -> list[str]:
-    missed = [
-        f"memory of {name}: {grown:.3f} of what it was" for name, grown in outcome.growth.items() if grown > MAX_GROWTH
-    ]
+    growth = outcome.growth.items() if outcome.seconds >= WARM_SECONDS else ()
+    missed = [f"memory of {name}: {grown:.3f} of what it was" for name, grown in growth if grown > MAX_GROWTH]
     if outcome.p99 >= MAX_TAIL * outcome.p50:
         missed.append(f"p99 is {outcome.p99 / outcome.p50:.1f} times p50")
     return missed

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from twocvm_verifier.service.configuration import configure
+from twocvm_verifier.service.problems import ServiceError, problem
 from twocvm_verifier.service.rules import require_sound
 from twocvm_verifier.service.settings import Settings
 
@@ -166,6 +167,13 @@ def test_haproxy_would_take_its_configuration():
     )
     assert ended.returncode == 0, ended.stderr
     assert "WARNING" not in ended.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("BUSY", "SERVICE_BUSY"), ("LIMITED", "RATE_LIMITED")])
+def test_haproxy_says_what_a_replica_would(name, code):
+    """What haproxy answers itself is the problem of a code, byte for byte."""
+    (text,) = re.findall(rf"^    setenv {name} '(.*)'$", (DEPLOY / "haproxy.cfg").read_text("utf-8"), re.MULTILINE)
+    assert text.encode() == problem(ServiceError(code, "")).body
 
 
 def test_the_image_is_built_from_the_lock():

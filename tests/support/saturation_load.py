@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -38,6 +38,8 @@ PAUSE_SECONDS: Final = 0.1
 OUTAGE_SECONDS: Final = 20.0
 _BAD: Final = ("for another nonce", "with a wrong signature", "of another chip")
 _SPENT: Final = 64
+_COME_BACK: Final = (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE)
+_Answer: TypeAlias = tuple[int, http.client.HTTPMessage, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class Tally:
     """What came of it.
 
     Attributes:
-        answers: By what was asked (`open`, `answer`, `again`, `race`, `replay`), the status and the code.
+        answers: By what was asked (`open`, `answer`, `again`, `race`, `replay`, `greedy`), the status and the code.
         broken: For each connection that ended without an answer, what was asked, and when it ended.
         seconds: How long each request for a session, or with its evidence, took that was answered through the front.
         accepted: Nonces for which there was a verdict.
@@ -167,7 +169,7 @@ class _Line:
     def send(self, path: str, body: bytes) -> None:
         self._made.request("POST", path, body=body, headers={"Content-Type": REQUEST} if body else {})
 
-    def answer(self) -> tuple[int, http.client.HTTPMessage, dict[str, Any]]:
+    def answer(self) -> _Answer:
         answer = self._made.getresponse()
         raw = answer.read()
         with suppress(ValueError):
@@ -240,18 +242,16 @@ class _Client:
                 sent.append(line)
         for line in sent:
             with self._counting("race", line):
-                self._judge("race", session, *line.answer())
+                self._judge("race", session, line.answer())
 
     def _asked(self, line: _Line, what: str, session: _Session) -> bool:
         got = self._ask(line, what, session.path, session.body)
         if got is None:
             return False
-        self._judge(what, session, *got)
-        return got[0] not in (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE)
+        self._judge(what, session, got)
+        return got[0] not in _COME_BACK
 
-    def _ask(
-        self, line: _Line, what: str, path: str, body: bytes
-    ) -> tuple[int, http.client.HTTPMessage, dict[str, Any]] | None:
+    def _ask(self, line: _Line, what: str, path: str, body: bytes) -> _Answer | None:
         with self._counting(what, line):
             began = time.monotonic()
             line.send(path, body)
@@ -259,7 +259,7 @@ class _Client:
             ended = time.monotonic()
             with self._lock:
                 if what == "open":
-                    self._tally.answers[what, got[0], str(got[2].get("code", ""))] += 1
+                    self._count(what, got)
                 if got[0] in (http.HTTPStatus.OK, http.HTTPStatus.CREATED):
                     self._tally.seconds.append(ended - began)
                     self._tally.longest_gap = max(self._tally.longest_gap, ended - self._useful_at)
@@ -267,16 +267,22 @@ class _Client:
             return got
         return None
 
-    def _judge(
-        self, what: str, session: _Session, status: int, _: http.client.HTTPMessage, told: dict[str, Any]
-    ) -> None:
-        code = str(told.get("code", ""))
+    def _judge(self, what: str, session: _Session, got: _Answer) -> None:
+        status, _, told = got
         with self._lock:
-            self._tally.answers[what, status, code] += 1
-            if code == "SESSION_UNKNOWN":
+            self._count(what, got)
+            if told.get("code") == "SESSION_UNKNOWN":
                 self._tally.unknown.append(session.opened_at)
             if status == http.HTTPStatus.OK:
                 self._tally.wrong += self._accepted(session, told)
+
+    def _count(self, what: str, got: _Answer) -> None:
+        status, headers, told = got
+        code = str(told.get("code", ""))
+        self._tally.answers[what, status, code] += 1
+        # Whoever says it, haproxy too: a client learns what it is, and when to come back.
+        if status in _COME_BACK and not (code and headers["Retry-After"]):
+            self._tally.wrong.append(f"{status} to {what} without a code or Retry-After")
 
     def _accepted(self, session: _Session, told: dict[str, Any]) -> Iterator[str]:
         """Count an acceptance, and say what is wrong with it."""

@@ -129,6 +129,12 @@ def test_a_request_has_a_line_a_figure_and_a_span(lines):
     assert span.parent is None
 
 
+def test_what_nobody_wants_to_read_is_not_written(lines):
+    """Below the level of our lines there are none."""
+    event("nothing", level=logging.DEBUG)
+    assert lines.getvalue() == ""
+
+
 def test_a_refusal_has_its_code(lines):
     """What was answered with a problem is told with its code, also where no route was."""
     world = World(lines)

@@ -45,7 +45,11 @@ CODES: Final[dict[str, Code]] = {
     "NOT_ACCEPTABLE": _asked(406, UNSUPPORTED, "The service does not answer in a media type that the request accepts."),
     "SERVICE_ROUTE": _asked(404, UNSUPPORTED, "The verifier service has no such route."),
     "SERVICE_METHOD": _asked(405, UNSUPPORTED, "The route is not for this method."),
-    "SERVICE_BUSY": _asked(503, CANNOT_JUDGE, "The service judges as much as it can at a time. Try again in a moment."),
+    "SERVICE_BUSY": _asked(
+        503,
+        CANNOT_JUDGE,
+        "The service judges as much as it can at a time, or lost a replica that was judging. Try again in a moment.",
+    ),
     "SERVICE_INTERNAL": _asked(500, 1, "The service met an error of its own and says no more about it."),
     "POLICY_UNKNOWN": _asked(
         422,
