@@ -17,13 +17,16 @@ from twocvm_verifier.errors import UnsupportedError
 from . import recipe
 from .tree import OWN, Tree
 
+# Nothing of this machine's own Python counts, and yet the environment that is given: `-I` would not read it.
+FLAGS: Final = ("-P", "-s", "-S", "-B")
+ORDERED: Final = {"PYTHONHASHSEED": "0"}
 # Addresses decide how some constants are written, so all of this runs at the same ones: PER_LINUX, ADDR_NO_RANDOMIZE.
 _PROGRAM: Final = """
 import ctypes, json, os, py_compile, sys
 if not os.environ.get("FIXED"):
     if ctypes.CDLL(None).personality(0x0040000) == -1:
         sys.exit("personality(2): addresses cannot be fixed here")
-    os.execve(sys.argv[2], json.loads(sys.argv[3]), {"FIXED": "1", "PYTHONHASHSEED": "0"})
+    os.execve(sys.argv[2], json.loads(sys.argv[3]), {"FIXED": "1", **json.loads(sys.argv[4])})
 root = sys.argv[1]
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 for source, target in json.load(sys.stdin):
@@ -66,10 +69,10 @@ def compile_all(tree: Tree, root: Path) -> None:
         UnsupportedError: IMAGE_NOT_BUILT; a file cannot be compiled, or not with the same bytes each time.
     """
     targets = {entry.path: compiled_path(entry.path) for entry in tree.entries() if entry.path.endswith(".py")}
-    words = run_inside(root, recipe.PYTHON, "-I", "-S", "-B", "-c", _PROGRAM, str(root))
-    again = json.dumps([*words, "", ""])
+    words = run_inside(root, recipe.PYTHON, *FLAGS, "-c", _PROGRAM, str(root))
+    again = json.dumps([*words, "", "", ""])
     listed = json.dumps(list(targets.items())).encode()
-    run_locked((*words, words[0], again), listed)
+    run_locked((*words, words[0], again, json.dumps(ORDERED)), listed)
     for source, target in targets.items():
         origin = tree[source].origin
         if not _is_own(source):

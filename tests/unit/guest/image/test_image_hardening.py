@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from twocvm_guest.image.command_line import (
     make_network,
     parse_command_line,
 )
-from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, unmeasured
+from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, report, unmeasured
 from twocvm_guest.runtime import syscalls
 from twocvm_verifier.errors import UnsupportedError
 
@@ -141,6 +142,20 @@ def test_root_is_closed_before_anything_else(tmp_path: Path, monkeypatch: pytest
     assert done == ["root", *mounts.MOUNTS, Variant.PRODUCTION, "made"]
 
 
+def test_production_is_connected_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three streams of the first process lead nowhere, whatever console the kernel has."""
+    opened: list[object] = []
+    monkeypatch.setattr(os, "open", lambda name, _: opened.append(name) or 7)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(os, "dup2", lambda descriptor, number: opened.append((descriptor, number)))
+    for variant, name, say in (
+        (Variant.PRODUCTION, os.devnull, report.to_host),
+        (Variant.DEVELOPMENT, "/dev/console", report.to_console),
+    ):
+        opened.clear()
+        assert main.open_output(variant) is say
+        assert opened == [name, (7, 0), (7, 1), (7, 2)]
+
+
 def test_agent_begins_with_a_fixed_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the first process's environment reaches it, and it gives its rights up first."""
     order: list[object] = []
@@ -202,7 +217,7 @@ def test_tables_that_the_kernel_would_act_on_are_reported(tmp_path: Path) -> Non
 def test_builder_that_cannot_give_the_same_bytes_builds_nothing(tmp_path: Path) -> None:
     """Where addresses cannot be fixed, as in a container that forbids it, or the program is not for this machine."""
     forbidden = "class C:\n def __init__(self, _): self.personality = lambda _: -1\nimport ctypes\nctypes.CDLL = C\n"
-    words = (sys.executable, "-I", "-c", forbidden + bytecode._PROGRAM, str(tmp_path), sys.executable, "[]")
+    words = (sys.executable, "-I", "-c", forbidden + bytecode._PROGRAM, str(tmp_path), sys.executable, "[]", "{}")
     for program in (words, (str(tmp_path / "none"),), ("/bin/false",)):
         with pytest.raises(UnsupportedError) as refused:
             bytecode.run_locked(program, b"[]")
@@ -210,3 +225,17 @@ def test_builder_that_cannot_give_the_same_bytes_builds_nothing(tmp_path: Path) 
     with pytest.raises(UnsupportedError, match="personality"):
         bytecode.run_locked(words, b"[]")
     assert bytecode.run_locked(("/bin/cat",), b"as it is") == b"as it is"
+
+
+def test_order_in_compiled_files_is_not_left_to_chance() -> None:
+    """The compiler's Python takes the seed that it is given; it is told to ignore everything else of this machine's."""
+    words = (
+        sys.executable,
+        *bytecode.FLAGS,
+        "-c",
+        "import sys; print(hash('a'), sys.flags.hash_randomization, sys.path)",
+    )
+    environments = ({**bytecode.ORDERED, "HOME": home} for home in ("/one", "/another"))
+    said = {subprocess.run(words, env=each, check=True, capture_output=True).stdout for each in environments}
+    assert len(said) == 1
+    assert said.pop().split()[1] == b"0"

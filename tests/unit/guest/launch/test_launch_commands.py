@@ -14,8 +14,10 @@ from tests.support.ovmf import ovmf
 
 pytest.importorskip("sevsnpmeasure", reason="needs the extra `measure`: pip install 'twocvm[measure]'")
 
+from twocvm_guest.launch.reference import Published, reference_document
 from twocvm_guest.main import run
 from twocvm_verifier import strictjson
+from twocvm_verifier.measure import LaunchFiles
 from twocvm_verifier.snp.launch import parse_launch_prefix
 
 APPEND = "console=none panic=-1"
@@ -65,6 +67,7 @@ def test_block_reference_and_command_agree(
     fields = dict(field.partition("=")[::2] for field in snp.split(",")[1:])
     block, auth = b64decode(fields["id-block"]), b64decode(fields["id-auth"])
     assert (block[:48].hex(), len(auth)) == (told["measurement"], 4096)
+    assert fields["author-key-enabled"] == "on"
     assert (fields["kernel-hashes"], fields["host-data"]) == ("on", "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=")
 
 
@@ -72,6 +75,23 @@ def test_reference_without_an_identity(files: list[str], capsys: pytest.CaptureF
     """An image that is launched without a block has a document without one."""
     assert run(["launch", "reference", *files, "--name", "guest", "--version", "1"]) == 0
     assert "identity" not in json.loads(capsys.readouterr().out)
+
+
+# CPUID function 1, EAX, as QEMU's types of these chips have it.
+SIGNATURES = {"Milan": "0xa00f11", "Genoa": "0xa10f10", "Turin": "0xb00f00"}
+
+
+def test_reference_values_are_of_the_chips_that_they_name(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is what `measure` says of that chip, with SNP alone; without a kernel there is no document."""
+    assert run(["launch", "reference", *files, "--name", "guest", "--version", "1"]) == 0
+    reference = json.loads(capsys.readouterr().out)
+    for product, signature in SIGNATURES.items():
+        assert run(["measure", *files, "--cpu-signature", signature, "--guest-features", "0x1", "--prefix"]) == 0
+        assert capsys.readouterr().out.strip() == reference["launches"].pop(product)
+    assert (reference["launches"], reference["guest_features"]) == ({}, "0x1")
+    bare = LaunchFiles(ovmf=Path(files[1]), kernel=None, initrd=None, append="", vmm="qemu")
+    with pytest.raises(ValueError, match="kernel"):
+        reference_document(bare, Published(name="guest", version="1"))
 
 
 Words = Callable[[list[str], list[str], Path], list[str]]
