@@ -56,15 +56,14 @@ def _of_run(run: Run) -> tuple[Plot | Table, ...]:
 
 def _by_position(run: Run) -> Plot:
     measured = run.workload(told.at_once(_TEN))
-    lines = [
-        Line(name=each.title, points=tuple(_points(measured, each))) for each in _COLUMNS if _column(measured, each)
-    ]
+    # What the table does not tell, the plot does not show.
+    lines = [Line(name=each.title, points=tuple(_told(measured, each))) for each in _COLUMNS]
     paper = tuple(Point(x=place, y=ms) for place, ms in enumerate(told.FIGURE_11, 1))
     return Plot(
         caption="Ten at once: when each was answered, beside figure 11 of the paper",
         x_label="position",
         y_label="ms",
-        lines=(*lines, Line(name="paper, figure 11 (F)", points=paper, dashed=True)),
+        lines=(*(each for each in lines if each.points), Line(name="paper, figure 11 (F)", points=paper, dashed=True)),
     )
 
 
@@ -74,10 +73,9 @@ def _by_threads(run: Run) -> Plot:
     for measured in run.of_class("attestation"):
         threads = _threads(measured)
         for column in measured.columns:
-            if column.samples:
-                *_, last = _points(measured, column.configuration)
+            if last := tuple(_told(measured, column.configuration))[-1:]:
                 found.setdefault(column.configuration.title, []).append(
-                    Point(x=threads, y=last.y, deviation=last.deviation)
+                    Point(x=threads, y=last[0].y, deviation=last[0].deviation)
                 )
     return Plot(
         caption="When the last of T was answered",
@@ -216,6 +214,16 @@ def _points(measured: Measured | None, which: Configuration) -> Iterator[Point]:
     for index, place in enumerate(places(_threads(measured))):
         found = column_summary(measured, column, index)
         yield Point(x=place, y=found.median * 1000, deviation=found.deviation * 1000)
+
+
+def _told(measured: Measured | None, which: Configuration) -> tuple[Point, ...]:
+    """Return the points of a line; none where one of them is not to be told."""
+    column = _column(measured, which)
+    if measured is None or column is None:
+        return ()
+    if any(reasons(measured, column, index) for index in range(len(measured.steps))):
+        return ()
+    return tuple(_points(measured, which))
 
 
 def _threads(measured: Measured) -> int:

@@ -21,7 +21,7 @@ from bench.evaluation.chapter import (
     told,
     told_cell,
 )
-from bench.evaluation.judge import column_summary, unsound
+from bench.evaluation.judge import MOST_OTHERS, column_summary, unsound
 from bench.evaluation.runs import Run, Runs
 from bench.evaluation.standard import OVER_PAPERS, PAPER, WASM
 
@@ -143,7 +143,7 @@ def _points(run: Run, configuration: str) -> Iterator[Point]:
         column = measured.column(configuration)
         if not measured.name.startswith("memory/list-") or column is None or not column.samples:
             continue
-        if unsound(column, measured.steps[0], 0):
+        if unsound(column, measured.steps[0], 0) or measured.others > MOST_OTHERS:
             continue
         found, units = column_summary(measured, column, 0), measured.steps[0].units
         size = int(measured.name.rpartition("-")[2])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from bench.evaluation.attestation import asking, chapter, report, told, workloads
 from bench.evaluation.attestation.crowd import Crowd, places
-from bench.evaluation.chapter import Cell, Table
+from bench.evaluation.chapter import Cell, Plot, Table
 from bench.evaluation.limit import OverrunError, within
 from bench.evaluation.model import FailedError, MissingError, Plan, Step
 from bench.evaluation.runs import Column, Measured, Runs
@@ -158,6 +158,15 @@ def test_stand_in_that_is_none_is_named() -> None:
 def test_no_figure_under_load() -> None:
     """A machine that was busy with something else tells nothing of waiting."""
     assert {each.text for each in _broker_cells(replace(_ten(), others=0.5))} == {"no figure"}
+
+
+@pytest.mark.parametrize(("others", "shown"), [(0.0, {told.DIRECT.title, told.BROKER.title}), (0.5, set())])
+def test_what_is_not_told_is_not_drawn(others: float, shown: set[str]) -> None:
+    """A plot has no line whose figures the table refuses."""
+    plots = [each for each in chapter(runs(replace(_ten(), others=others))).parts if isinstance(each, Plot)]
+    assert len(plots) == 2
+    for each in plots:
+        assert {line.name for line in each.lines if not line.dashed} == shown
 
 
 def test_third_call_is_marked() -> None:

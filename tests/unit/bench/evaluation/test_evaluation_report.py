@@ -255,6 +255,15 @@ def test_a_label_that_this_machine_is_not_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("others", "lines"), [(0.0, 3), (0.9, 2)])
+def test_a_walk_on_a_loaded_machine_is_not_drawn(others: float, lines: int) -> None:
+    """Beside the paper's two lines there is one of a calm run, and none of a disturbed one."""
+    walked = measured({"gcc": [1.0]}, name="memory/list-4096", others=others)
+    parts = classes.load("memory").chapter(runs(walked)).parts
+    [walks] = [each for each in parts if isinstance(each, Plot) and each.caption.startswith("One step along a list")]
+    assert len(walks.lines) == lines
+
+
 def test_what_would_be_lost_is_not_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
