@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support import nft
 
-from twocvm_guest.image import bytecode
+from twocvm_guest.image import bytecode, packages
 from twocvm_guest.image.command_line import (
     FIXED,
     Payload,
@@ -25,8 +25,9 @@ from twocvm_guest.image.command_line import (
     parse_command_line,
 )
 from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, report, unmeasured
+from twocvm_guest.image.lock import WHEELS, load_lock
 from twocvm_guest.runtime import syscalls
-from twocvm_verifier.errors import UnsupportedError
+from twocvm_verifier.errors import FetchError, UnsupportedError
 
 PAGE = Path(__file__).parents[4] / "docs" / "image.md"
 PORT = 8443
@@ -239,3 +240,20 @@ def test_order_in_compiled_files_is_not_left_to_chance() -> None:
     said = {subprocess.run(words, env=each, check=True, capture_output=True).stdout for each in environments}
     assert len(said) == 1
     assert said.pop().split()[1] == b"0"
+
+
+def test_pip_runs_nothing_that_it_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for built files alone, with the locked digests, and for nothing that these would like beside them."""
+    asked: list[str] = []
+
+    def run(words: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.extend(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(FetchError):
+        packages.fetch_wheels(load_lock(), tmp_path)
+    assert asked[1:4] == ["-m", "pip", "download"]
+    assert {"--require-hashes", "--no-deps"} <= set(asked)
+    assert asked[asked.index("--only-binary") + 1] == ":all:"
+    assert asked[asked.index("--requirement") + 1] == str(WHEELS)
