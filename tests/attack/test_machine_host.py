@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from tests.support.host_input import CREDENTIAL, HostInput
+from tests.support.images import shared_folder
 from tests.support.launches import Held, lost, reach, require_new_launch
 from tests.support.machine import (
     EVERY_BOOT,
@@ -19,7 +20,6 @@ from tests.support.machine import (
     HostedMachine,
     development_image,
     machine_world,
-    shared_folder,
 )
 
 from twocvm_guest.image.boot import NETWORK

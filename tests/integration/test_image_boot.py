@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import platform
 import shutil
 import socket
 import stat
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.support.images import built_images, locked_parts, shared_folder
 
 from twocvm_guest.demo.cast import CAST
 from twocvm_guest.demo.machine import GuestMachine
@@ -24,22 +24,19 @@ from twocvm_guest.demo.prepare import prepare
 from twocvm_guest.demo.run import play
 from twocvm_guest.demo.show import Show
 from twocvm_guest.demo.summary import Summary
-from twocvm_guest.image import filelist, packages, recipe
+from twocvm_guest.image import filelist, recipe
 from twocvm_guest.image.boot import EMULATOR, Hardware, Machine, hardware
-from twocvm_guest.image.build import Image, Parts, build_images, own_files
+from twocvm_guest.image.build import Image, Parts, build_images
 from twocvm_guest.image.command_line import Variant
 from twocvm_guest.image.folder import ImageFolder, write_image
 from twocvm_guest.image.init import kernel
-from twocvm_guest.image.lock import load_lock
 from twocvm_guest.image.payload import write_payload
 from twocvm_guest.image.sbom import bill_of_materials
 from twocvm_guest.image.tree import IMAGE
 from twocvm_guest.image.verity import BLOCK_BYTES
-from twocvm_verifier.errors import FetchError
 
 pytestmark = pytest.mark.timeout(600)
 
-CACHE = Path(os.environ.get("TWOCVM_PACKAGES", Path(__file__).parents[2] / "build" / "image" / "packages"))
 MOST_BYTES = 40_000_000
 MOST_BUILD_SECONDS = 60.0
 # The bounds hold on a machine of its own; here others work beside it.
@@ -49,21 +46,14 @@ MOST_AGENT_KIB = 250 * 1024
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    """The locked packages, from the cache or a mirror."""
-    if platform.machine() != "x86_64":
-        pytest.skip("the image is built on x86_64")
-    lock = load_lock()
-    try:
-        fetched = packages.fetch_packages(lock, CACHE, mirrors=packages.mirrors(), get=packages.get)
-        return Parts(lock=lock, packages=fetched, wheels=packages.fetch_wheels(lock, CACHE), own=own_files())
-    except FetchError as error:
-        pytest.skip(f"the locked packages cannot be had here: {error}")
+    """The locked packages."""
+    return locked_parts()
 
 
 @pytest.fixture(scope="module")
-def images(parts: Parts) -> tuple[Image, ...]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, ...]:
     """Both images, built once."""
-    return build_images(parts, tuple(Variant))
+    return built_images(shared_folder(tmp_path_factory))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

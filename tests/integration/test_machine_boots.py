@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.host_input import HostInput
+from tests.support.images import shared_folder
 from tests.support.launches import finish, reach, require_new_launch
 from tests.support.machine import (
     EVERY_BOOT,
@@ -22,7 +23,6 @@ from tests.support.machine import (
     development_image,
     machine_world,
     outsiders,
-    shared_folder,
 )
 
 from twocvm_guest.image.boot import Hardware, Machine, emulator_words, hardware, parse_event

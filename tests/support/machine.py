@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 import secrets
 import shutil
 import signal
@@ -31,28 +30,25 @@ import pytest
 from tests.support.attested_guest import NO_CRL, policy
 from tests.support.guest import ANYBODY, Client, identity_of
 from tests.support.guest_process import acting_world
+from tests.support.images import built_images
 from tests.support.manifests import AT, Document, World, builtin
 from tests.support.monitor import Monitor
 from tests.support.sdk import StandingClock
 from tests.support.sides import Side
 
-from twocvm_guest.image import packages
 from twocvm_guest.image.boot import EMULATOR, START_SECONDS, Machine, hardware
-from twocvm_guest.image.build import Parts, build_images, own_files
 from twocvm_guest.image.command_line import Variant
 from twocvm_guest.image.folder import ImageFolder, read_image, write_image
-from twocvm_guest.image.lock import load_lock
 from twocvm_sdk import Session
 from twocvm_sdk.connection import AttestedConnection, Timeouts
 from twocvm_sdk.resuming import Patience
 from twocvm_sdk.watch import FailedProof, Watching
 from twocvm_verifier.appraisal import Judgement, Question
-from twocvm_verifier.errors import ChainError, FetchError
+from twocvm_verifier.errors import ChainError
 from twocvm_verifier.ratls.proof import Expectation
 from twocvm_verifier.snp.roots import simulated_roots
 from twocvm_verifier.verifier import SnpVerifier
 
-PACKAGES: Final = Path(os.environ.get("TWOCVM_PACKAGES", Path(__file__).parents[2] / "build" / "image" / "packages"))
 PATIENCE_SECONDS: Final = 120.0
 DEADLINE_SECONDS: Final = 900
 EVERY_BOOT: Final = os.environ.get("TWOCVM_BOOTS") == "all"
@@ -258,34 +254,17 @@ def machine_world(machine: HostedMachine, *, deadline_seconds: int = DEADLINE_SE
 
 
 def development_image(folder: Path) -> ImageFolder:
-    """Return the development image, built once for all workers of a run of the tests; skips where it cannot be had.
+    """Return the development image; skips where it cannot be had.
 
     Args:
-        folder: Theirs alone.
+        folder: As `shared_folder`.
     """
     if shutil.which(EMULATOR) is None:
         pytest.skip(f"{EMULATOR} is not here: nothing is booted")
-    if platform.machine() != "x86_64":
-        pytest.skip("the image is built on x86_64")
+    image = next(each for each in built_images(folder) if each.variant is Variant.DEVELOPMENT)
     place = folder / "development"
     with (folder / "development.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not (place / "image.json").exists():
-            (image,) = build_images(_parts(), (Variant.DEVELOPMENT,))
             write_image(image, place)
     return read_image(place)
-
-
-def _parts() -> Parts:
-    lock = load_lock()
-    try:
-        fetched = packages.fetch_packages(lock, PACKAGES, mirrors=packages.mirrors(), get=packages.get)
-        return Parts(lock=lock, packages=fetched, wheels=packages.fetch_wheels(lock, PACKAGES), own=own_files())
-    except FetchError as error:
-        pytest.skip(f"the locked packages cannot be had here: {error}")
-
-
-def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that all workers of this run of the tests have."""
-    own = factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
