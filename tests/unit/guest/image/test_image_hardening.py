@@ -5,6 +5,7 @@ The words and settings stand here once more, so that nobody changes what is meas
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -25,7 +26,7 @@ from twocvm_guest.image.command_line import (
     parse_command_line,
 )
 from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, report, unmeasured
-from twocvm_guest.image.lock import WHEELS, load_lock
+from twocvm_guest.image.lock import WHEELS, Lock, Wheel, load_lock
 from twocvm_guest.runtime import syscalls
 from twocvm_verifier.errors import FetchError, UnsupportedError
 
@@ -257,3 +258,16 @@ def test_pip_runs_nothing_that_it_fetches(tmp_path: Path, monkeypatch: pytest.Mo
     assert {"--require-hashes", "--no-deps"} <= set(asked)
     assert asked[asked.index("--only-binary") + 1] == ":all:"
     assert asked[asked.index("--requirement") + 1] == str(WHEELS)
+
+
+def test_wheel_of_other_bytes_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called, beside the genuine one or in its place."""
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 0, "", ""))
+    wheel = Wheel(name="a", version="1", sha256=frozenset({hashlib.sha256(b"wheel").digest()}))
+    lock = Lock(packages=(), wheels=(wheel,))
+    for name in ("a-1-py3-none-any.whl", "z.whl"):
+        (tmp_path / name).write_bytes(b"other")
+    with pytest.raises(FetchError):
+        packages.fetch_wheels(lock, tmp_path)
+    (tmp_path / "b.whl").write_bytes(b"wheel")
+    assert packages.fetch_wheels(lock, tmp_path) == {wheel: b"wheel"}
