@@ -137,7 +137,9 @@ class Machine(Child):
             if facts := self.events().get(event):
                 return facts
             if ended or time.monotonic() > deadline:
-                last = (self.console().strip().splitlines() or ["nothing"])[-1]
+                lines = self.console().strip().splitlines()
+                # The kernel has the last word, and it is always the same.
+                last = ([line for line in lines if parse_event(line)] or lines or ["nothing"])[-1]
                 how = "ended" if ended else f"said no {event!r} in {seconds:.0f} s"
                 raise FetchError("MACHINE_FAILED", f"machine: {how}; it said last {last!r:.300}")
             time.sleep(_STEP_SECONDS)

@@ -129,6 +129,11 @@ def test_machine_that_ends_or_is_silent_is_a_failure(image: ImageFolder, emulato
         ended.wait_for("ready", seconds=20.0)
     assert refused.value.code == "MACHINE_FAILED"
     assert "Kernel panic" in str(refused.value)
+    own = """echo '{"twocvm": "failed", "step": "unmeasured"}' > $console; echo 'reboot: Power down' >> $console"""
+    script(emulator, own)
+    with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError) as refused:
+        ended.wait_for("ready", seconds=20.0)
+    assert "unmeasured" in str(refused.value)
     script(emulator, "trap '' TERM; while :; do sleep 0.05; done")
     with Machine(image, hardware(image), log=tmp_path / "log") as silent:
         with pytest.raises(FetchError):
