@@ -78,6 +78,19 @@ def test_the_plug_pulled_in_a_run_leaves_what_was_held_authentic(image: ImageFol
             require_new_launch(second, held)
 
 
+def test_a_component_that_fills_its_folder_ends_its_run_and_not_the_machine(image: ImageFolder, tmp_path: Path) -> None:
+    """With no file and no byte left where it writes, the run has failed; everybody is told so, and then it is off."""
+    with HostedMachine(image, folder=tmp_path) as machine:
+        machine.serving()
+        machine.world = machine_world(machine)
+        held = reach(State.FAILED, machine, tmp_path / "participants")
+        for side in held.everybody.values():
+            with side.connect() as session:
+                assert session.receipt().outcome == "failed"
+        assert machine.wait_ended(PATIENCE_SECONDS) == 0
+        assert machine.events()["ended"]["status"] == 0
+
+
 def test_a_deadline_is_counted_on_the_machines_own_clock(image: ImageFolder, tmp_path: Path) -> None:
     """While a machine stands still no time passes for it; while it has no processor, it does."""
     with HostedMachine(image, folder=tmp_path) as machine:
