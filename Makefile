@@ -8,7 +8,7 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 SECONDS ?= 60
 MINUTES ?= 10
 
-.PHONY: image image-demo boots demo test check style covered again bench evaluation components docs fuzz saturation lock clean help
+.PHONY: image image-demo boots demo test check again bench evaluation components docs fuzz saturation lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -29,15 +29,11 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) $(TESTS)
 
-check: style covered
-
-style: $(VENV)/.dev
+check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-covered: $(VENV)/.dev
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest $(SPREAD) $(TESTS) || $(MAKE) --no-print-directory again
 	$(BIN)/python -m coverage combine -q
