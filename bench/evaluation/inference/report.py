@@ -54,7 +54,8 @@ def chapter(runs: Runs) -> Chapter:
         ),
         conclusions=(
             "What a component costs here is mostly what 128-bit vectors cost against 256-bit ones, which native code "
-            "for x86-64-v3 has; against x86-64 as the paper compiled it, vectors are equally long.",
+            "for x86-64-v3 has; against x86-64 as the paper compiled it, vectors are equally long. The rest is "
+            "registers: what the engine cannot keep in sixteen of them goes through memory.",
             "The innermost loop goes along rows, so that strict floating point can be vectorised. Textbook loops are "
             "several times slower everywhere, and the ratio is another one: the paper's 1.12 is of an engine and a "
             "compiler that it does not name.",

@@ -51,9 +51,9 @@ def chapter(runs: Runs) -> Chapter:
             *(seconds_table(run, "replaces", f"Times of one product ({run.label})") for run in runs.each),
         ),
         conclusions=(
-            "Homomorphic encryption takes some ten thousand to a million times as long, as the paper has it. Which of "
-            "these depends on the algorithm: whether the matrix is encrypted too, and how it is laid out, is a factor "
-            "of twenty. So no figure of it says anything without its algorithm.",
+            "Homomorphic encryption takes tens to hundreds of thousands of times as long. Which of these depends on "
+            "library and algorithm: whether the matrix is encrypted too, and how it is laid out. So no figure of it, the "
+            "paper's 4.1e5 included, says anything without its algorithm.",
             "Several parties take some hundred to a thousand times as long on one machine, and with distances between "
             "them it is the rounds that count.",
             "They protect from other things. Homomorphic encryption trusts no hardware, and parties trust that not too "

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bench.evaluation import build, extras, inference
-from bench.evaluation.inference import chapter, workloads
+from bench.evaluation.inference import chapter, process, workloads
 from bench.evaluation.inference.report import PROCESS
-from bench.evaluation.model import FailedError, MissingError, Opened, Plan
-from bench.evaluation.standard import native_library
+from bench.evaluation.judge import unsound
+from bench.evaluation.model import Configuration, FailedError, MissingError, Opened, Plan, Step
+from bench.evaluation.process import Request
+from bench.evaluation.runs import Column
+from bench.evaluation.standard import Kernel, native_library
+from bench.evaluation.whole import Once
 from tests.support.evaluations import measured, runs
 
 SHAPES = {"conv1": 200, "bias1": 8, "conv2": 3200, "bias2": 16, "dense": 2560, "bias3": 10}
@@ -102,8 +107,32 @@ def test_nothing_is_timed_that_was_not_judged(error: Exception, monkeypatch: pyt
     assert asked == [1]
 
 
+def test_hyperfine_times_the_same_process() -> None:
+    """It runs it once for each sample, the result is what it is without it, and the clocks can be judged."""
+    if shutil.which("hyperfine") is None:
+        pytest.skip("no hyperfine here")
+    it = Kernel(
+        name="a", title="", sources=(build.KERNELS / "sort.c",), request=Request(size=100, times=(1,)), steps=()
+    )
+    library = native_library(it, build.PAPER[0])
+    made = [kind("native", library, it.request) for kind in (Once, process.ByHyperfine)]
+    (own,), (theirs,) = (each.sample() for each in made)
+    for each in made:
+        each.close()
+    assert own.digest == theirs.digest
+    column = Column(configuration=Configuration(name="a", title="a"), samples=((theirs,),))
+    assert unsound(column, Step(name="process", units=1, unit="runs", least_seconds=1e-4), 0) == ()
+
+
+def test_without_hyperfine_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each configuration of whole processes names the clock that it was timed by."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    offers = process.workload(inference._kernel((), Plan(reduced=True)), lambda opening: opening()).offers
+    assert all(offer.configuration.flags.endswith("for hyperfine is not here") for offer in offers)
+
+
 def test_chapter_has_the_papers_layers() -> None:
     """Table 3 stands beside what was measured, and what was not."""
-    process = replace(measured({"gcc": [1.0], "wasm": [1.2]}), name=PROCESS, comparisons=())
-    parts = chapter(runs(process)).parts
+    whole = replace(measured({"gcc": [1.0], "wasm": [1.2]}), name=PROCESS, comparisons=())
+    parts = chapter(runs(whole)).parts
     assert len(parts[0].rows) == 5  # type: ignore[union-attr]
