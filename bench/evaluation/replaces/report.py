@@ -52,8 +52,8 @@ def chapter(runs: Runs) -> Chapter:
         ),
         conclusions=(
             "Homomorphic encryption takes tens to hundreds of thousands of times as long. Which of these depends on "
-            "library and algorithm: whether the matrix is encrypted too, and how it is laid out. So no figure of it, the "
-            "paper's 4.1e5 included, says anything without its algorithm.",
+            "library and algorithm: whether the matrix is encrypted too, and how it is laid out. So no figure of it, "
+            "the paper's 4.1e5 included, says anything without its algorithm.",
             "Several parties take some hundred to a thousand times as long on one machine, and with distances between "
             "them it is the rounds that count.",
             "They protect from other things. Homomorphic encryption trusts no hardware, and parties trust that not too "
