@@ -216,6 +216,9 @@ def test_the_table_is_put_where_readme_has_its_marks(tmp_path: Path) -> None:
     assert "old" not in text
     assert "A <chip> & more" in text
     assert f"at commit {'0' * 12}." in text
+    assert f"at commit {'0' * 12}; 1 workloads again later" in table.markdown(
+        runs(replace(_layers(2.0), again="later"))
+    )
     assert text.count(table.BEGIN) == 1
     readme.write_text("nothing")
     with pytest.raises(ValueError, match="no place"):
