@@ -48,7 +48,8 @@ CODES: Final[dict[str, Code]] = {
         exit_status=REFUSED,
         http_status=500,
         meaning="A PCR of the guest's vTPM has none of the values that the policy accepts: the guest was started with "
-        "other software, or in another way. Or no vTPM speaks for the guest, and a policy that names PCRs refuses those.",
+        "other software, or in another way. Or no vTPM speaks for the guest, and a policy that names PCRs "
+        "refuses those.",
         spec=_HERE,
     ),
     "PARAVISOR_TRUSTED": Code(

@@ -113,7 +113,8 @@ CODES: Final[dict[str, Code]] = {
     ),
     "ITEM_NOT_HELD": _refused(
         404,
-        "The machine brought no payload with this item. Send the item, or launch the guest with the payload that has it.",
+        "The machine brought no payload with this item. Send the item, or launch the guest with the payload "
+        "that has it.",
     ),
     "ITEM_IN_TRANSIT": _refused(
         409,
