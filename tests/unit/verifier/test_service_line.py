@@ -148,7 +148,8 @@ def test_between_two_rows_the_loop_looks_after_others():
         return number
 
     async def other():
-        # Its turn is behind the first row's.
+        # Its second turn is behind the first row's.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         done.append("other")
 

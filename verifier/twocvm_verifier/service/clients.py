@@ -51,6 +51,8 @@ def client_in(scope: Scope) -> str:
 
 def is_named(address: str, networks: Sequence[Network]) -> bool:
     """Return whether an address is of one of some networks."""
+    if not networks:
+        return False
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -79,7 +79,8 @@ class Turns(Generic[_T]):
             raise _busy()
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._row)
+            # Once round the loop, for those who are just arriving.
+            loop.call_soon(loop.call_soon, self._row)
         turn: asyncio.Future[_T] = loop.create_future()
         self._waiting.append((turn, work))
         return await turn

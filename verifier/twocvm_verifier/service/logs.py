@@ -15,8 +15,9 @@ import json
 import logging
 import os
 import select
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,10 +45,14 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: Field) -> None:
         level: How bad it is.
         fields: What is said of it: nothing that a caller chose.
     """
-    if _LOGGER.isEnabledFor(level):
-        # Made here, for `log` would look through the stack for who called it, which no line of ours says.
-        record = _LOGGER.makeRecord(_OURS, level, __file__, 0, name, (), None, extra={_FIELDS: fields})
-        _LOGGER.handle(record)
+    if not _LOGGER.isEnabledFor(level):
+        return
+    handlers = logging.getLogger().handlers
+    if len(handlers) == 1 and isinstance(handlers[0], LineHandler):
+        # Nobody else listens: a record would cost more than the line.
+        handlers[0].tell(_own_line(time.time(), level, name, fields))
+        return
+    _LOGGER.log(level, name, extra={_FIELDS: fields})
 
 
 def error_event(name: str, error: Exception, /, **fields: Field) -> None:
@@ -69,15 +74,18 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, Field] = {"at": at, "level": record.levelname.lower()}
-        fields: Mapping[str, Field] | None = getattr(record, _FIELDS, None)
+        fields: dict[str, Field] | None = getattr(record, _FIELDS, None)
         if record.name == _OURS and fields is not None:
-            return _ENCODER.encode({**line, "event": record.msg, **fields})
-        line |= {"event": "library", "from": f"{record.name} {record.filename}:{record.lineno}"}
+            return _own_line(record.created, record.levelno, record.msg, fields)
+        theirs: dict[str, Field] = {"from": f"{record.name} {record.filename}:{record.lineno}"}
         if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-        return _ENCODER.encode(line)
+            theirs["error"] = record.exc_info[0].__name__
+        return _own_line(record.created, record.levelno, "library", theirs)
+
+
+def _own_line(seconds: float, level: int, name: str, fields: dict[str, Field]) -> str:
+    at = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _ENCODER.encode({"at": at, "level": logging.getLevelName(level).lower(), "event": name, **fields})
 
 
 class LineHandler(logging.Handler):
@@ -95,8 +103,18 @@ class LineHandler(logging.Handler):
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as a line."""
+        self.tell(self.format(record))
+
+    def tell(self, text: str) -> None:
         """Write a line, or count it as lost."""
-        line = self.format(record).encode("ascii")[: _MAX_LINE_BYTES - 1] + b"\n"
+        self.acquire()
+        try:
+            self._write(text.encode("ascii")[: _MAX_LINE_BYTES - 1] + b"\n")
+        finally:
+            self.release()
+
+    def _write(self, line: bytes) -> None:
         try:
             if not any(found & select.POLLOUT for _, found in self._room.poll(0)):
                 self._lost += 1

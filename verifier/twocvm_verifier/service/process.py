@@ -152,6 +152,7 @@ class Connection(H11Protocol):
     doorkeeper: ClassVar[Doorkeeper]
     _client = ""
     _deadline: asyncio.TimerHandle | None = None
+    _until = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let a connection in, or send it away."""
@@ -211,9 +212,19 @@ class Connection(H11Protocol):
             self._wait(LINGER_SECONDS)
 
     def _wait(self, seconds: float) -> None:
+        """Wait for so long from now on. A timer that ends before that is left, and looks again: it is rarely set."""
+        self._until = self.loop.time() + seconds
         if self._deadline is not None:
+            if self._deadline.when() <= self._until:
+                return
             self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.call_at(self._until, self._look)
+
+    def _look(self) -> None:
+        if self.loop.time() < self._until:
+            self._deadline = self.loop.call_at(self._until, self._look)
+        else:
+            self.transport.abort()
 
 
 def _turned_away() -> bytes:
