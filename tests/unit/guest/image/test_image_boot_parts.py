@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from twocvm_guest.image.command_line import Variant, parse_command_line
 from twocvm_guest.image.folder import ABOUT, ImageFolder, read_image, write_image
 from twocvm_guest.image.payload import write_payload
 from twocvm_guest.image.tree import IMAGE, Tree
+from twocvm_guest.launch.qemu import Launch, command
 from twocvm_guest.main import run as run_command
 from twocvm_verifier.errors import FetchError, MalformedError, UnsupportedError
 
@@ -102,6 +104,20 @@ def test_machine_brings_its_payload(image: ImageFolder, tmp_path: Path, capsys: 
     assert run_command(["image", "command-line", folder, "--payload", str(disk)]) == 0
     assert parse_command_line(capsys.readouterr().out, Variant.DEVELOPMENT).payload == brought
     assert run_command(["image", "command-line", folder, "--payload", str(tmp_path / "none")]) == 2
+
+
+def test_launch_brings_its_payload(tmp_path: Path) -> None:
+    """On a host with SEV-SNP too: one disk, read alone, through memory that is shared on purpose."""
+    files = dict.fromkeys(("firmware", "kernel", "initrd"), tmp_path)
+    ports = {"host_port": 8443, "guest_port": 8443}
+    plain = Launch(**files, **ports, append="", cpu="EPYC-Genoa", vcpus=1, memory_mib=512)
+    words = command(replace(plain, payload=tmp_path / "disk"))
+    assert words[: len(command(plain))] == command(plain)
+    drive, device = words[-3], words[-1]
+    assert drive == f"file={tmp_path / 'disk'},format=raw,if=none,id=payload,readonly=on"
+    assert device == "virtio-blk-pci,drive=payload,disable-legacy=on,iommu_platform=on"
+    with pytest.raises(ValueError, match="comma"):
+        replace(plain, payload=Path("a,readonly=off"))
 
 
 @pytest.mark.parametrize("line", ["", "text", "[1]", '{"other": 1}', '{"twocvm": 1}'])
