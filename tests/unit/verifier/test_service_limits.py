@@ -27,6 +27,8 @@ from twocvm_verifier.service.settings import CollateralPlaces, Limits, Settings
 from twocvm_verifier.service.state.sealed import SealedOnly
 from twocvm_verifier.service.tokens import KeyRing, new_key
 
+HERE = ("192.0.2.1", 1)
+
 
 @dataclasses.dataclass
 class HandClock:
@@ -277,6 +279,35 @@ def test_a_folder_of_collateral_that_cannot_be_read_is_told(tmp_path, made):
     with pytest.raises(ServiceError) as unreadable:
         probes["collateral"]()
     assert unreadable.value.code == "STORE_UNREADABLE"
+
+
+def test_a_wait_that_begins_anew_has_its_whole_time():
+    """A connection ends when its last wait is over, whether that ends later than the one before or earlier."""
+
+    class Wire(asyncio.Transport):
+        ended = 0.0
+
+        def abort(self):
+            self.ended = asyncio.get_running_loop().time()
+
+    async def lasted(*waits: float) -> float:
+        limits = Limits(header_seconds=waits[0])
+        protocol = type("Here", (Connection,), {"doorkeeper": Doorkeeper(limits, proxies=())})
+        wire, connection = (
+            Wire({"peername": HERE}),
+            protocol(uvicorn.Config(mirror, log_config=None), ServerState(), {}),
+        )
+        began = asyncio.get_running_loop().time()
+        connection.connection_made(wire)
+        for seconds in waits[1:]:
+            connection._wait(seconds)
+        await asyncio.sleep(0.3)
+        connection.connection_lost(ConnectionResetError())
+        return wire.ended - began
+
+    # What has not ended by then has never.
+    assert asyncio.run(lasted(0.05, 0.15)) >= 0.15
+    assert asyncio.run(lasted(60.0, 0.05)) >= 0.05
 
 
 def test_a_connection_that_was_sent_away_is_not_listened_to():
