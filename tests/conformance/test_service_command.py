@@ -212,7 +212,7 @@ def test_a_key_that_others_can_read_starts_nothing(tmp_path, capsys):
 
 def test_without_the_extra_it_says_which():
     """A missing library ends with 20 and names the extra."""
-    without = "import sys; sys.modules['starlette'] = None; from twocvm_guest.main import main; main()"
+    without = "import sys; sys.modules['fastapi'] = None; from twocvm_guest.main import main; main()"
     command = [sys.executable, "-c", without, "verifier", "serve", "--offline"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (20, "")

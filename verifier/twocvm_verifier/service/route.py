@@ -41,6 +41,7 @@ class ServiceRoute(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for this path."""
+        scope["route"] = self
         known = scope["method"] in self.methods
         answer = await self._answered(Request(scope, receive, send)) if known else _refused(scope)
         await answer(scope, receive, send)
