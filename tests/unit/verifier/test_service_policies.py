@@ -341,7 +341,7 @@ def test_the_default_is_what_its_name_points_to():
     """It changes with the name at once, and is never another one in its place."""
     whole, made = library_service("main")
     with TestClient(create_app(whole), base_url=ISSUER) as client:
-        assert code(client.post("/v1/appraise", json=asked())) == (503, "DOCUMENTS_UNREACHABLE")
+        assert code(client.post("/v1/appraise", json=asked())) == (503, "DEFAULT_POLICY_MISSING")
         put(client, BODY)
         assert judged(client, asked())["appraisal"]["policy"]["sha256"] == POLICY.sha256.hex()
         # A store that lost the document has lost the default.

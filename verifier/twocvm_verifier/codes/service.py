@@ -82,6 +82,13 @@ CODES: Final[dict[str, Code]] = {
     "DOCUMENTS_UNREACHABLE": _asked(
         503, CANNOT_JUDGE, "The service cannot reach its documents now. Try again in a moment.", _POLICIES
     ),
+    "DEFAULT_POLICY_MISSING": _asked(
+        503,
+        CANNOT_JUDGE,
+        "The service's owner named a default policy, and nothing was put under that name yet: an admin puts it "
+        "(PUT /v1/policies/NAME). Until then name a policy in the request.",
+        _POLICIES,
+    ),
     "DOCUMENT_DAMAGED": _asked(
         500,
         WRONG_STATE,

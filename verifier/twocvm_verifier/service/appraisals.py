@@ -212,14 +212,14 @@ class Appraiser:
         """Return the policy for requests that name none, which may be one that is stored under a name.
 
         Raises:
-            ServiceError: DOCUMENTS_UNREACHABLE, or DOCUMENT_DAMAGED.
+            ServiceError: DEFAULT_POLICY_MISSING, DOCUMENTS_UNREACHABLE, or DOCUMENT_DAMAGED.
         """
         if not self._default_name:
             return self.default
         sha256 = self._library.pointer(Kind.POLICY, self._default_name)
         if not sha256:
             # Never another one in its place, which may accept more.
-            raise ServiceError("DOCUMENTS_UNREACHABLE", "policy: the default's name points to none")
+            raise ServiceError("DEFAULT_POLICY_MISSING", "policy: the default's name points to none")
         return _held(self._library.policy, sha256, missing="DOCUMENTS_UNREACHABLE")
 
     def _vek(self, evidence: Presented, report: Report, *, at: datetime) -> bytes:

@@ -19,7 +19,8 @@ _MALFORMED_EVIDENCE: Final = (
     "MALFORMED_CHAIN", "MALFORMED_CRL", "MALFORMED_CERT_TABLE", "MALFORMED_MANIFEST", "MALFORMED_POLICY",
 )  # fmt: skip
 _NOT_HERE: Final = ("POLICY_EMPTY", "POLICY_UNKNOWN", "AUDIENCE_UNKNOWN", "LEDGER_UNSUPPORTED")
-_JUDGING: Final = (*_MALFORMED_EVIDENCE, *NOT_NOW, *_NOT_HERE, *BODY)
+_DEFAULT: Final = ("DEFAULT_POLICY_MISSING", *SHELVED)
+_JUDGING: Final = (*_MALFORMED_EVIDENCE, *NOT_NOW, *_NOT_HERE, *_DEFAULT, *BODY)
 _KEPT: Final = ("STATE_UNREACHABLE",)
 
 _IDENTIFIER: Final = Parameter(name="identifier", place="path", about="Of the session.", schema=TEXT)
@@ -161,7 +162,7 @@ def pages() -> Iterator[tuple[tuple[str, str], Operation]]:
             summary="Say what this service is and trusts.",
             tag=tag,
             answers=(told("A page without a script.", TEXT, media_type=HTML),),
-            refusals=SHELVED,
+            refusals=_DEFAULT,
         ),
     )
     yield (
