@@ -117,6 +117,13 @@ def test_values_that_are_not_what_their_setting_takes(toml, said):
     assert "secret" not in text
 
 
+@pytest.mark.parametrize("toml", [b"# \xff", b"x = " + b"[" * 100_000])
+def test_a_file_that_is_no_text_or_far_too_deep_is_refused(toml):
+    """It has no line and column that could be told."""
+    with pytest.raises(MalformedError, match=r"'verifier\.toml': not TOML\n"):
+        configure(toml=toml, file="verifier.toml", environment={}, options=())
+
+
 def test_a_variable_that_is_no_value_is_refused():
     """Text where a number is wanted."""
     assert "limits.burst" in refusal(LIMITS_BURST="many")
