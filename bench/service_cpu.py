@@ -37,7 +37,7 @@ from twocvm_verifier.service.requests import MEDIA_TYPE, parse_request
 from twocvm_verifier.service.tokens import KeyRing, load_key
 
 REQUESTS = 250
-ROUNDS = 7
+ROUNDS = 15
 CONNECTIONS = 8
 AT_MOST = 1.15
 PLENTY = {"LIMITS_REQUESTS_PER_SECOND": 1e6, "LIMITS_BURST": 1_000_000}
