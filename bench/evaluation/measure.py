@@ -95,6 +95,7 @@ class _Entry:
             empty=self._reason,
             failed=self._failed,
             samples=tuple(self._samples),
+            conditions=self._opened.conditions() if self._opened else {},
         )
 
     def _attempt(self, act: Callable[[], T]) -> T | None:
@@ -111,8 +112,9 @@ class _Entry:
         return None
 
     def _give_up(self, reason: str, *, failed: bool) -> None:
-        # What it did before says nothing either.
-        self._reason, self._failed, self._samples = reason, failed, []
+        # What it did before says nothing either, and what fails afterwards fails because of this.
+        if not self._reason:
+            self._reason, self._failed, self._samples = reason, failed, []
 
 
 @contextmanager

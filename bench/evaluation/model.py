@@ -114,10 +114,16 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A candidate, and the files that it is made of: their names with their SHA-256 in hex."""
+    """A candidate.
+
+    Attributes:
+        files: What it is made of: names with their SHA-256 in hex.
+        conditions: Asked once it is closed, what was measured of what it ran on: names, with their units, and numbers.
+    """
 
     candidate: Candidate
     files: Mapping[str, str] = field(default_factory=dict)
+    conditions: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

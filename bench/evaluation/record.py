@@ -107,6 +107,7 @@ def _column(column: Column) -> dict[str, Any]:
         "files": dict(column.files),
         "empty": column.empty,
         "failed": column.failed,
+        "conditions": dict(column.conditions),
         "samples": [[[getattr(each, name) for name in _TIMING] for each in sample] for sample in column.samples],
     }
 
@@ -126,6 +127,7 @@ def _measured(document: Mapping[str, Any]) -> Measured:
                 files=each["files"],
                 empty=each["empty"],
                 failed=each["failed"],
+                conditions=each.get("conditions", {}),
                 samples=tuple(
                     tuple(Timing(**dict(zip(_TIMING, timing, strict=True))) for timing in sample)
                     for sample in each["samples"]

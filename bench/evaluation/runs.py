@@ -19,6 +19,7 @@ class Column:
         empty: Why it has no samples; empty where it has.
         failed: Whether that is because it failed, and not because it cannot be had here.
         samples: One for each round: a timing for each step.
+        conditions: What was measured of what it ran on.
     """
 
     configuration: Configuration
@@ -26,6 +27,7 @@ class Column:
     empty: str = ""
     failed: bool = False
     samples: tuple[tuple[Timing, ...], ...] = ()
+    conditions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

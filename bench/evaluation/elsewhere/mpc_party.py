@@ -4,14 +4,16 @@
 
 MPyC reads the command line. Each party has its request on standard input: `size`, `seed` and `repeats`. The matrix is
 party 0's and the vector party 1's; sharing them is not timed. Party 0 is asked for samples; the others follow it. A
-product is one of `np_matmul`, and it ends when its result was opened to all.
+product is one of `np_matmul`, and it ends when its result was opened to all. All of them end with whoever started them.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import sys
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from mpyc.runtime import mpc
@@ -20,6 +22,8 @@ from .product import numbers, product, require_near, told
 from .serving import Told, Work, serve
 
 INTEGER = mpc.SecInt(32)
+# linux/prctl.h
+_SIGNAL_WITH_PARENT: Final = 1
 
 
 def make(request: dict[str, Any]) -> tuple[Work[Any], Told[Any]]:
@@ -38,7 +42,6 @@ def make(request: dict[str, Any]) -> tuple[Work[Any], Told[Any]]:
         return result
 
     def work() -> Any:
-        mpc.run(mpc.transfer(True, senders=0))
         return mpc.run(products())
 
     def checked(result: Any) -> tuple[str, float]:
@@ -49,16 +52,28 @@ def make(request: dict[str, Any]) -> tuple[Work[Any], Told[Any]]:
     return work, checked
 
 
+def meet() -> None:
+    """Wait for each other, there and back: the first product is to take as many ways between them as each further one.
+
+    Once would have party 0 begin as long before the others as its word takes to them, and wait for that in its time.
+    """
+    for _ in range(2):
+        mpc.run(mpc.transfer(True))
+
+
 def follow() -> None:
     """Multiply for as long as party 0 does."""
     request = json.loads(sys.stdin.readline())
     work, _ = make(request)
     try:
         while True:
+            meet()
             work()
     except (EOFError, ConnectionError, RuntimeError, SystemExit):
         return
 
 
 if __name__ == "__main__":
-    serve(make) if mpc.pid == 0 else follow()
+    # Over a link that ends at the same moment, nobody is told that another has ended.
+    ctypes.CDLL(None).prctl(_SIGNAL_WITH_PARENT, signal.SIGKILL)
+    serve(make, meet) if mpc.pid == 0 else follow()

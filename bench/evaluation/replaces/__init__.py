@@ -16,7 +16,7 @@ from bench.evaluation.standard import OVER_BEST, STRICT, WASM, Kernel, kernel, w
 from bench.evaluation.whole import OVER_NATIVE, RUNTIME, whole_offers
 
 from .parties import Parties
-from .report import NAME, chapter, over_native, over_runtime
+from .report import NAME, ON_LOOPBACK, OVER_LINKS, chapter, over_native, over_runtime
 
 __all__ = ["TITLE", "chapter", "workloads"]
 
@@ -53,7 +53,8 @@ def _elsewhere(extra: Extra, module: str, plan: Plan, repeats: int, **more: str)
 def _parties(plan: Plan, repeats: int, *, linked: bool) -> Opened:
     request: dict[str, object] = {"size": SIZE, "seed": _SEED, "repeats": repeats}
     python = extras.python(extras.PEERS, fetches=plan.fetches)
-    return Opened(candidate=Parties(python, request, linked=linked), files=extras.digests(extras.PEERS, "mpc_party"))
+    candidate = Parties(python, request, linked=linked)
+    return Opened(candidate=candidate, files=extras.digests(extras.PEERS, "mpc_party"), conditions=candidate.conditions)
 
 
 def _openfhe(scheme: str, way: str, algorithm: str, *, paper: str = "") -> Replaced:
@@ -87,12 +88,15 @@ REPLACED: Final = (
     _openfhe("ckks", "rows", "both encrypted, a ciphertext a row, EvalSum; depth 1, scale 2^50", paper="4.1e5 (P)"),
     _openfhe("bfv", "rows", "both encrypted, a ciphertext a row, EvalSum; depth 1, modulo 65537, exact"),
     Replaced(
-        configuration=Configuration(name="mpyc", title="MPyC, three on loopback", flags=_MPC, repeats=20),
+        configuration=Configuration(name="mpyc", title=ON_LOOPBACK, flags=_MPC, repeats=20),
         open=partial(_parties, linked=False),
     ),
     Replaced(
         configuration=Configuration(
-            name="mpyc-10ms", title="MPyC, three with links of 10 ms", flags=f"{_MPC}; 10 ms each way, netem", repeats=5
+            name="mpyc-10ms",
+            title=OVER_LINKS,
+            flags=f"{_MPC}; every packet 10 ms on its way, TCP over TUN",
+            repeats=5,
         ),
         open=partial(_parties, linked=True),
     ),

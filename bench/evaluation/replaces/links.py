@@ -1,67 +1,104 @@
-"""Three network namespaces on one bridge, where every packet leaves its sender's link 10 ms late.
+"""Three network namespaces, between which every packet takes 10 ms from its sender to whom it is for.
 
-They are of this run alone, with names of its own, and nothing of the machine's network is touched; it takes root.
+`relay.py` makes them and holds the packets, in a process of its own. What it makes is measured before anything is
+measured over it, and what it did is asked afterwards: where it was not what it is said to be, there is no figure.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
+import json
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from bench.evaluation.model import MissingError
+from bench.evaluation.ended import ended
+from bench.evaluation.judge import UNDER_LOAD
+from bench.evaluation.model import FailedError, MissingError
+from bench.evaluation.process import Asked
+
+from .relay import address
+
+__all__ = ["DELAY_MS", "PARTIES", "Links", "address"]
 
 DELAY_MS: Final = 10
 PARTIES: Final = 3
+# Of a round trip's median, and of how late a packet was at the median: far less than what one product differs by.
+MOST_ADDED_SHARE: Final = 0.05
+MOST_LATE_MS: Final = 0.3
+_TIMES: Final = 5
+_PYTHON: Final = (sys.executable, "-I", "-S")
+RELAY: Final = (*_PYTHON, str(Path(__file__).with_name("relay.py")), str(PARTIES), str(DELAY_MS))
+_ROUND_TRIP: Final = (*_PYTHON, str(Path(__file__).with_name("round_trip.py")), str(_TIMES))
 
 
-@contextmanager
-def namespaces() -> Iterator[tuple[str, ...]]:
-    """Give the names of three, for the length of a `with`; in each, party I is 10.77.0.(I + 1).
+class Links:
+    """Ready once their round trips were measured, each pair's; they end with `close`, or with this process.
 
     Raises:
-        MissingError: They cannot be made here.
+        MissingError: They cannot be had here, or are not what they are to be.
     """
-    if os.geteuid():
-        raise MissingError("links of 10 ms take root, to make network namespaces")
-    if shutil.which("ip") is None or shutil.which("tc") is None:
-        raise MissingError("links of 10 ms take ip and tc, of iproute2")
-    token = secrets.token_hex(3)
-    hub, *parties = names = [f"twocvm-{token}-{each}" for each in ("hub", *range(PARTIES))]
-    with ExitStack() as stack:
-        for name in names:
-            _do("ip", "netns", "add", name)
-            stack.callback(_do, "ip", "netns", "del", name)
-        _in(hub, "ip", "link", "add", "bridge", "type", "bridge")
-        _in(hub, "ip", "link", "set", "bridge", "up")
-        for number, name in enumerate(parties):
-            _link(hub, name, number)
-        yield tuple(parties)
+
+    def __init__(self) -> None:
+        if shutil.which("nsenter") is None:
+            raise MissingError(f"links of {DELAY_MS} ms take nsenter, of util-linux")
+        self._relay = Asked(RELAY)
+        try:
+            self._made = json.loads(self._relay.ask("make them"))
+            if "missing" in self._made:
+                raise MissingError(f"links of {DELAY_MS} ms cannot be made here: {self._made['missing']}")
+            self._conditions = required(self._round_trips())
+        except FailedError as error:
+            self._relay.close()
+            raise MissingError(f"links of {DELAY_MS} ms cannot be used here: {error}") from error
+        except BaseException:
+            self._relay.close()
+            raise
+
+    def inside(self, party: int) -> tuple[str, ...]:
+        """Return what starts a command in a party's namespace; party I is at `address(I)`."""
+        users = self._made["users"]
+        among = (f"--user={users}", "--preserve-credentials") if users else ()
+        return ("nsenter", *among, f"--net={self._made['namespaces'][party]}")
+
+    def conditions(self) -> Mapping[str, float]:
+        """Return what was measured of them: round trips before, and once they are closed, what they carried."""
+        return self._conditions
+
+    def close(self) -> None:
+        """Take them away."""
+        try:
+            self._conditions |= json.loads(self._relay.ask("what was carried"))
+        finally:
+            self._relay.close()
+
+    def require_in_time(self) -> None:
+        """See to it that they were, to their end, what they are to be.
+
+        Raises:
+            MissingError: They were slower.
+        """
+        late_ms = self._conditions["late_ms"]
+        if late_ms > MOST_LATE_MS:
+            raise MissingError(f"{UNDER_LOAD}: half of all packets came {late_ms:.2f} ms late or later")
+
+    def _round_trips(self) -> list[float]:
+        found: list[float] = []
+        for party in range(PARTIES - 1):
+            others = [address(other) for other in range(party + 1, PARTIES)]
+            found += json.loads(ended([*self.inside(party), *_ROUND_TRIP, *others]))
+        return found
 
 
-def address(party: int) -> str:
-    """Return where a party is."""
-    return f"10.77.0.{party + 1}"
+def required(round_trips: list[float]) -> dict[str, float]:
+    """Return what is told of round trips, in milliseconds.
 
-
-def _link(hub: str, name: str, number: int) -> None:
-    _in(hub, "ip", "link", "add", f"to{number}", "type", "veth", "peer", "name", "wire", "netns", name)
-    _in(hub, "ip", "link", "set", f"to{number}", "master", "bridge", "up")
-    _in(name, "ip", "address", "add", f"{address(number)}/24", "dev", "wire")
-    _in(name, "ip", "link", "set", "lo", "up")
-    _in(name, "ip", "link", "set", "wire", "up")
-    _in(name, "tc", "qdisc", "add", "dev", "wire", "root", "netem", "delay", f"{DELAY_MS}ms")
-
-
-def _in(namespace: str, *command: str) -> None:
-    _do("ip", "netns", "exec", namespace, *command)
-
-
-def _do(*command: str) -> None:
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise MissingError(f"links of 10 ms cannot be made here: {' '.join(command)}: {ended.stderr.strip()}")
+    Raises:
+        MissingError: They are not what they are to be.
+    """
+    want, got = 2.0 * DELAY_MS, statistics.median(round_trips)
+    if not want <= got <= want * (1 + MOST_ADDED_SHARE):
+        raise MissingError(f"{UNDER_LOAD}: a round trip over links of {DELAY_MS} ms took {got:.2f} ms, not {want:g}")
+    return {"round_trip_ms": got, "least_round_trip_ms": min(round_trips), "most_round_trip_ms": max(round_trips)}

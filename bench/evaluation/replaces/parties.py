@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from bench.evaluation.build import ROOT
 from bench.evaluation.model import Timing
 from bench.evaluation.process import Served
 
-from . import links
+from .links import PARTIES, Links, address
 
 _MODULE: Final = "bench.evaluation.elsewhere.mpc_party"
 _PORT: Final = 11365
@@ -30,14 +30,13 @@ class Parties:
         linked: Whether each has a namespace of its own, with links of 10 ms.
 
     Raises:
-        MissingError: The namespaces cannot be made.
+        MissingError: There are no such links here.
     """
 
     def __init__(self, python: Path, request: dict[str, object], *, linked: bool) -> None:
         with ExitStack() as stack:
-            names = stack.enter_context(links.namespaces()) if linked else ()
-            addresses = [f"{links.address(each)}:{_PORT}" for each in range(links.PARTIES)] if linked else _loopback()
-            commands = [_command(python, number, addresses, names) for number in range(links.PARTIES)]
+            self._links = stack.enter_context(closing(Links())) if linked else None
+            commands = _commands(python, self._links)
             for command in commands[1:]:
                 _follow(command, request, stack)
             self._first = Served(commands[0], request)
@@ -49,15 +48,28 @@ class Parties:
         """Have them multiply."""
         return self._first.sample()
 
+    def conditions(self) -> Mapping[str, float]:
+        """Return what was measured of their links; on loopback nothing is."""
+        return self._links.conditions() if self._links else {}
+
     def close(self) -> None:
-        """End all of them, and take their namespaces away."""
+        """End all of them, and their links.
+
+        Raises:
+            MissingError: The links were not what they are to be.
+        """
         self._closing.close()
+        if self._links:
+            self._links.require_in_time()
 
 
-def _command(python: Path, number: int, addresses: Sequence[str], names: Sequence[str]) -> list[str]:
-    inside = ["ip", "netns", "exec", names[number]] if names else []
-    peers = [part for each in addresses for part in ("-P", each)]
-    return [*inside, str(python), "-m", _MODULE, "--no-log", "-I", str(number), *peers]
+def _commands(python: Path, links: Links | None) -> list[list[str]]:
+    peers = [f"{address(each)}:{_PORT}" for each in range(PARTIES)] if links else _loopback()
+    options = [part for each in peers for part in ("-P", each)]
+    return [
+        [*(links.inside(each) if links else ()), str(python), "-m", _MODULE, "--no-log", "-I", str(each), *options]
+        for each in range(PARTIES)
+    ]
 
 
 def _follow(command: list[str], request: dict[str, object], stack: ExitStack) -> None:
@@ -78,5 +90,5 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _loopback() -> list[str]:
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(links.PARTIES)]
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(PARTIES)]
         return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]

@@ -79,6 +79,10 @@ class Broken(Noted):
             raise FailedError("it broke")
         return super().sample()
 
+    def close(self) -> None:
+        super().close()
+        raise MissingError("it was late, too")
+
 
 def _offer(name: str, notes: list[str], *, count: int = 1) -> Offer:
     opened = Opened(candidate=Noted(name, notes, count=count), files={})
@@ -119,9 +123,9 @@ def test_a_candidate_that_forgets_a_step_is_a_mistake() -> None:
 
 
 def test_a_candidate_that_fails_leaves_an_empty_column() -> None:
-    """What it did before it failed does not count, what it said is kept, and the others go on."""
+    """What it did before it failed does not count, what it said first is kept, and the others go on."""
     notes: list[str] = []
-    broken = Opened(candidate=Broken("b", notes), files={})
+    broken = Opened(candidate=Broken("b", notes), conditions=lambda: {"notes": len(notes)})
     offer = Offer(configuration=Configuration(name="b", title="b"), open=lambda: broken)
     found = measure(_workload(_offer("a", notes), offer), PLAN)
     assert notes == ["a", "b", "a", "a", "b closed", "a closed"]
@@ -129,6 +133,8 @@ def test_a_candidate_that_fails_leaves_an_empty_column() -> None:
         ("", False, 3),
         ("it broke", True, 0),
     ]
+    # What it ran on is told by whoever knows, once it is over.
+    assert [each.conditions for each in found.columns] == [{}, {"notes": 6}]
 
 
 @pytest.mark.parametrize("where", ["open", "sample", "close"])

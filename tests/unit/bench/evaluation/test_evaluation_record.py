@@ -8,22 +8,26 @@ from pathlib import Path
 
 import pytest
 from bench.evaluation import record
-from tests.support.evaluations import absent, measured, run
+from tests.support.evaluations import absent, column, measured, run
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     """Every sample, digest and reason comes back; what follows from them stands beside."""
     whole = run(measured({"gcc": [1.0, 1.1], "wasm": [2.0, 2.1]}, columns=(absent("clang", "not here"),)))
-    whole = replace(whole, workloads=(*whole.workloads, replace(measured(), again="later, at commit 00")))
+    over = replace(column("mpyc", [1.0]), conditions={"round_trip_ms": 20.25, "packets": 7.0})
+    later = replace(measured(columns=(over,)), again="later, at commit 00")
+    whole = replace(whole, workloads=(*whole.workloads, later))
     record.write(whole, tmp_path / "plain.json")
     assert record.read(tmp_path / "plain.json") == whole
     document = json.loads((tmp_path / "plain.json").read_bytes())
     assert document["workloads"][0]["ratios"][0]["figure"]["least"] == 2.0
     assert [each["empty"] for each in document["workloads"][0]["columns"]] == ["", "", "not here"]
-    # What was written before there was a second time for anything has none.
+    # What was written before there was a second time for anything, or a link was measured, has none.
     del document["workloads"][1]["again"]
+    del document["workloads"][1]["columns"][0]["conditions"]
     (tmp_path / "plain.json").write_text(json.dumps(document))
-    assert record.read(tmp_path / "plain.json").workloads[1].again == ""
+    read = record.read(tmp_path / "plain.json").workloads[1]
+    assert (read.again, read.columns[0].conditions) == ("", {})
 
 
 @pytest.mark.parametrize(

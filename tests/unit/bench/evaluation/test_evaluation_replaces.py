@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import subprocess
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -14,9 +9,9 @@ from bench.evaluation import build
 from bench.evaluation.build import KERNELS
 from bench.evaluation.elsewhere.product import numbers, product, require_near, told
 from bench.evaluation.judge import column_summary, unsound, verdict
-from bench.evaluation.model import MissingError, Plan, Step
+from bench.evaluation.model import Plan, Step
 from bench.evaluation.process import Hosted, Request
-from bench.evaluation.replaces import REPLACED, chapter, links, workloads
+from bench.evaluation.replaces import REPLACED, chapter, workloads
 from bench.evaluation.replaces.report import NAME, over_native, over_runtime
 from bench.evaluation.standard import STRICT, Kernel, native_library
 from tests.support.evaluations import COMPARISON, absent, column, measured, runs
@@ -75,42 +70,9 @@ def test_chapter_says_why_a_way_is_missing() -> None:
     assert (row[1].text, row[1].note) == ("not measured", "it is not here")
 
 
-def test_links_take_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is not root, or has no iproute2, is told so before anything is made."""
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(MissingError, match="take root"), links.namespaces():
-        pytest.fail("they were made")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(MissingError, match="iproute2"), links.namespaces():
-        pytest.fail("they were made")
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces take root and iproute2")
-def test_namespaces_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made or not, nothing is left of them; made, the first party reaches the last, late."""
-    # An evaluation may go on beside this test, with namespaces of its own.
-    token = secrets.token_hex(3)
-    monkeypatch.setattr(secrets, "token_hex", lambda _: token)
-    # Where the kernel has no netem, they are made up to there.
-    with suppress(MissingError), links.namespaces() as (first, *_):
-        ping = ["ip", "netns", "exec", first, "python3", "-c", _REACH.format(links.address(2))]
-        milliseconds = float(subprocess.run(ping, capture_output=True, text=True, check=True).stdout)
-        assert milliseconds >= 2 * links.DELAY_MS
-    assert not [name for name in _namespaces() if token in name]
-
-
-# A connection that is refused has been there and back.
-_REACH = """
-import socket, time
-start = time.monotonic()
-try:
-    socket.create_connection(("{}", 9), 5)
-except ConnectionRefusedError:
-    print((time.monotonic() - start) * 1000)
-"""
-
-
-def _namespaces() -> set[str]:
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
-    return {line.split()[0] for line in listed.splitlines()}
+def test_chapter_says_what_links_were_measured() -> None:
+    """A figure over links has their round trip beside it, as it was measured."""
+    over = replace(column("mpyc-10ms", [1.0]), conditions={"round_trip_ms": 20.3456, "packets": 1234.0})
+    ways, *_ = chapter(runs(replace(measured({"gcc": [1.0]}, name=NAME, columns=(over,)), comparisons=()))).parts
+    (row,) = ways.rows  # type: ignore[union-attr]
+    assert row[0].note.endswith("; round trip 20.3 ms; 1234 packets")
