@@ -22,12 +22,14 @@ DEFAULT_MIRROR: Final = "https://deb.debian.org"
 _SOURCES: Final = Path("/etc/apt")
 _ADDRESS: Final = re.compile(r"(https?://[^\s\]]+?)/(debian|debian-security)/?(?=\s|$)")
 _TIMEOUT_SECONDS: Final = 60.0
+_CHUNK_BYTES: Final = 1 << 16
 # What wheels may be built for, to run with Debian 12's C library (2.36) and Python 3.11.
 _PLATFORMS: Final = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 _LEGACY: Final = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64")
 
-Get = Callable[[str], bytes | None]
-"""Takes an address and returns what is there, or None; OSError where it cannot be reached."""
+Get = Callable[[str, int], bytes | None]
+"""Takes an address and a length in bytes, and returns what is there, or None; of what is longer, one byte too many.
+OSError where it cannot be reached."""
 
 
 def mirrors(folder: Path = _SOURCES) -> tuple[str, ...]:
@@ -42,16 +44,28 @@ def mirrors(folder: Path = _SOURCES) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*found, DEFAULT_MIRROR)))
 
 
-def get(address: str) -> bytes | None:
+def get(address: str, expected_bytes: int) -> bytes | None:
     """Return what an address has, or None where it has nothing.
+
+    Args:
+        address: Where.
+        expected_bytes: How long it is; what is longer is cut off behind the byte that shows it.
 
     Raises:
         OSError: It cannot be reached, or is no address.
     """
     import requests
 
-    answer = requests.get(address, timeout=_TIMEOUT_SECONDS)
-    return answer.content if answer.ok else None
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(address, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
+        if not answer.ok:
+            return None
+        body = bytearray()
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > expected_bytes:
+                break
+    return bytes(body[: expected_bytes + 1])
 
 
 def fetch_packages(lock: Lock, cache: Path, *, mirrors: Iterable[str], get: Get) -> dict[str, bytes]:
@@ -94,7 +108,7 @@ def _package(package: Package, cache: Path, mirrors: tuple[str, ...], get: Get) 
     failed: list[str] = []
     for mirror in mirrors:
         try:
-            fetched = get(f"{mirror}/{package.archive}/{package.path}")
+            fetched = get(f"{mirror}/{package.archive}/{package.path}", package.size)
         except OSError:
             failed.append(f"{mirror} cannot be reached")
             continue

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,7 +92,7 @@ def test_packages_are_fetched_once(tmp_path: Path) -> None:
     """The first mirror that has a package is asked, and what is at hand is not fetched again."""
     asked: list[str] = []
 
-    def get(address: str) -> bytes | None:
+    def get(address: str, _: int) -> bytes | None:
         asked.append(address)
         return b"file" if "second" in address else None
 
@@ -103,11 +107,58 @@ def test_another_file_is_refused_and_not_kept(tmp_path: Path) -> None:
     """A mirror with other bytes ends it; a file of other bytes at hand is fetched again."""
     (tmp_path / "a_1_amd64.deb").write_bytes(b"evil")
     with pytest.raises(BindingError) as refused:
-        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda _: b"liar")
+        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda *_: b"liar")
     assert refused.value.code == "PACKAGE_DIFFERS"
     with pytest.raises(FetchError) as absent:
-        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda _: None)
+        packages.fetch_packages(one(), tmp_path, mirrors=("http://m",), get=lambda *_: None)
     assert absent.value.code == "PACKAGE_NOT_FOUND"
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Has a package of four bytes, one that never ends, and one that breaks off."""
+
+    def do_GET(self) -> None:
+        """Answer by the path."""
+        if "absent" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        if "endless" not in self.path:
+            self.send_header("Content-Length", "8" if "short" in self.path else "4")
+            self.end_headers()
+            self.wfile.write(b"file")
+            return
+        self.end_headers()
+        # Until nobody reads it any more.
+        with suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def mirror() -> Iterator[str]:
+    """The address of a mirror here."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_answer_is_read_as_far_as_the_lock_says(mirror: str, tmp_path: Path) -> None:
+    """What goes on behind a package's last byte, for ever it may be, is another file; what breaks off is none."""
+    assert packages.get(f"{mirror}/whole", 4) == b"file"
+    assert packages.get(f"{mirror}/whole", 3) == b"file"
+    assert packages.get(f"{mirror}/endless", 5) == bytes(6)
+    assert packages.get(f"{mirror}/absent", 4) is None
+    with pytest.raises(OSError, match="IncompleteRead"):
+        packages.get(f"{mirror}/short", 8)
+    with pytest.raises(BindingError) as refused:
+        packages.fetch_packages(one(), tmp_path, mirrors=(f"{mirror}/endless",), get=packages.get)
+    assert refused.value.code == "PACKAGE_DIFFERS"
+    assert packages.fetch_packages(one(), tmp_path, mirrors=(mirror,), get=packages.get) == {"a": b"file"}
 
 
 def test_mirrors_are_the_machines_own_and_then_debians(tmp_path: Path) -> None:
@@ -122,8 +173,8 @@ def test_mirrors_are_the_machines_own_and_then_debians(tmp_path: Path) -> None:
 def test_what_cannot_be_reached_is_told_from_what_is_not_there(tmp_path: Path) -> None:
     """A refused connection and what is no address say nothing about a package, and the refusal says so."""
 
-    def get(address: str) -> bytes | None:
-        return None if "empty" in address else packages.get(address)
+    def get(address: str, size: int) -> bytes | None:
+        return None if "empty" in address else packages.get(address, size)
 
     with pytest.raises(FetchError) as refused:
         packages.fetch_packages(one(), tmp_path, mirrors=("http://127.0.0.1:1", "m", "http://empty"), get=get)
