@@ -16,7 +16,7 @@ from twocvm_verifier.measure_cli import Append, Ovmf, Vcpus
 from twocvm_verifier.shell import Form, OutputForm, command_group, file_option, unusable, write_file, write_json
 
 from .id_block import DEFAULT_POLICY, ID_AUTH_BYTES, ID_BYTES, IdBlock, id_auth, key_digest, parse_id_block
-from .qemu import HOST_DATA_BYTES, LOOPBACK, Identity, Launch, command
+from .qemu import HOST_DATA_BYTES, LEAST_MEMORY_MIB, LOOPBACK, MOST_MEMORY_MIB, Identity, Launch, command
 from .reference import GUEST_FEATURES, PRODUCTS, Published, reference_document
 
 app = command_group()
@@ -139,7 +139,9 @@ def command_command(
     append: Append,
     cpu: Cpu,
     vcpus: Vcpus = 1,
-    memory_mib: Annotated[int, typer.Option("--memory-mib", min=512, help="Memory in MiB.")] = 4096,
+    memory_mib: Annotated[
+        int, typer.Option("--memory-mib", min=LEAST_MEMORY_MIB, max=MOST_MEMORY_MIB, help="Memory in MiB.")
+    ] = 4096,
     host_address: Annotated[
         str, typer.Option("--host-address", metavar="IP", help="This host's address for the port; 0.0.0.0: all it has.")
     ] = str(LOOPBACK),

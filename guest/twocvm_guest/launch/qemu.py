@@ -22,6 +22,10 @@ HOST_DATA_BYTES: Final = 32
 _C_BIT: Final = 51
 _REDUCED_PHYS_BITS: Final = 1
 LOOPBACK: Final = IPv4Address("127.0.0.1")
+# The kernel, its root and the agent have 281 MiB of it before anything is released: docs/image.md.
+LEAST_MEMORY_MIB: Final = 512
+# Linux: KVM_MEM_MAX_NR_PAGES, 2^31 pages of 4 KiB, in one slot; QEMU puts all of it but the lowest 2 GiB into one.
+MOST_MEMORY_MIB: Final = 1 << 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class Launch:
         append: The kernel's command line, exactly as it was measured.
         cpu: QEMU's type of CPU, as it was measured.
         vcpus: How many.
-        memory_mib: Memory in MiB.
+        memory_mib: Memory in MiB, `LEAST_MEMORY_MIB` to `MOST_MEMORY_MIB`.
         host_address: The address of this host at which that port is.
         host_port: The port of this host that leads to the guest's.
         guest_port: The port on which the guest listens.

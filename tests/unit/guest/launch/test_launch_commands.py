@@ -141,6 +141,12 @@ Words = Callable[[list[str], list[str], Path], list[str]]
             lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--host-address", "0.0.0.0,guestfwd=x"],
             id="no address",
         ),
+        pytest.param(
+            lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--memory-mib", "511"], id="little memory"
+        ),
+        pytest.param(
+            lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--memory-mib", "8388609"], id="much memory"
+        ),
         pytest.param(lambda _, keys, __: ["new-key", keys[1]], id="key is there"),
     ],
 )
@@ -166,6 +172,15 @@ def test_guest_is_given_nothing_that_was_not_asked_for(files: list[str], capsys:
     assert words[words.index("-machine") + 1] == "q35,confidential-guest-support=snp,memory-backend=ram"
     (snp,) = (word for word in words if word.startswith("sev-snp-guest,"))
     assert "policy=0x30000,kernel-hashes=on,host-data=" + "A" * 43 + "=" in snp
+
+
+@pytest.mark.parametrize("mebibytes", ["512", "8388608"])
+def test_memory_is_what_was_asked_for(files: list[str], mebibytes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """From as much as a guest needs to what one slot of KVM's holds, both as memory and as what backs it."""
+    assert run(["launch", "command", *files, "--cpu", "EPYC-Genoa", "--memory-mib", mebibytes]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[words.index("-m") + 1] == f"{mebibytes}M"
+    assert f"memory-backend-memfd,id=ram,size={mebibytes}M,share=true,prealloc=false" in words
 
 
 def test_version_never_falls(
