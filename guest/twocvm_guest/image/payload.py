@@ -8,7 +8,7 @@ called by its SHA-256 and by nothing else; equal files are there once. The kerne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -41,14 +41,16 @@ def write_payload(folder: Path, disk: Path) -> WrittenPayload:
 
     Args:
         folder: Read twice. Links are followed.
-        disk: A file, over what is there.
+        disk: A file outside of the folder, over what is there.
 
     Raises:
         MalformedError: There is no file, or one was changed meanwhile.
+        ValueError: The disk is in the folder, or one of its files by another name; nothing was written.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     if not paths:
         raise MalformedError(_DOCUMENT, "", f"{str(folder)!r}: there is no file in it")
+    _require_apart(disk, folder, paths)
     files = {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
     by_digest = {digest: folder / name for name, digest in files.items()}
     sizes = {digest.hex(): path.stat().st_size for digest, path in by_digest.items()}
@@ -108,6 +110,12 @@ class _Writer:
         root, tree = verity.hash_tree(bytes(self._hashes))
         self._out.write(tree)
         return Payload(root=root, blocks=len(self._hashes) // len(root))
+
+
+def _require_apart(disk: Path, folder: Path, paths: Iterable[Path]) -> None:
+    # A disk that is read while it is written has no end, and one that is there the second time is another payload.
+    if disk.resolve().is_relative_to(folder.resolve()) or (disk.exists() and any(map(disk.samefile, paths))):
+        raise ValueError(f"{str(disk)!r}: is among the files that it is to hold")
 
 
 def _digest(path: Path) -> bytes:

@@ -126,6 +126,30 @@ def test_folders_that_are_no_payload(tmp_path: Path, monkeypatch: pytest.MonkeyP
         verity.hash_tree(bytes(32))
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["files/disk", "files/x", "files/new/../disk", "linked/disk", "to-x", "to-new", "same-as-x", "outside/packed"],
+)
+def test_disk_is_never_packed_into_itself(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inside the folder, one of its files under another name, or behind a link: refused, and nothing is written."""
+    files = tmp_path / "files"
+    (files / "new").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (files / "x").write_bytes(b"x")
+    (tmp_path / "linked").symlink_to(files)
+    (tmp_path / "to-x").symlink_to(files / "x")
+    (tmp_path / "to-new").symlink_to(files / "disk")
+    (tmp_path / "same-as-x").hardlink_to(files / "x")
+    (tmp_path / "outside" / "packed").write_bytes(b"packed")
+    (files / "link").symlink_to(tmp_path / "outside" / "packed")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert run_command(["image", "payload", str(files), "--out", str(tmp_path / place)]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert run_command(["image", "payload", str(files), "--out", str(tmp_path / "disk")]) == 0
+    assert run_command(["image", "payload", str(tmp_path / "linked"), "--out", str(tmp_path / "disk")]) == 0
+
+
 def test_command(folder: Path, disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It writes the disk, prints the command line's word and the digests, and says what it cannot write to."""
     assert run_command(["image", "payload", str(folder), "--out", str(tmp_path / "disk")]) == 0
