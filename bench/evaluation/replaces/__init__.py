@@ -15,6 +15,7 @@ from bench.evaluation.process import Request
 from bench.evaluation.standard import OVER_BEST, STRICT, WASM, Kernel, kernel, whole_of
 from bench.evaluation.whole import OVER_NATIVE, RUNTIME, whole_offers
 
+from .links import FILES
 from .parties import Parties
 from .report import NAME, ON_LOOPBACK, OVER_LINKS, chapter, over_native, over_runtime
 
@@ -47,14 +48,19 @@ class Replaced:
 def _elsewhere(extra: Extra, module: str, plan: Plan, repeats: int, **more: str) -> Opened:
     request: dict[str, object] = {"size": SIZE, "seed": _SEED, "repeats": repeats, "tolerance": TOLERANCE, **more}
     candidate = extras.served(extras.python(extra, fetches=plan.fetches), module, request)
-    return Opened(candidate=candidate, files=extras.digests(extra, module))
+    return Opened(candidate=candidate, files=_files(extra, module))
 
 
 def _parties(plan: Plan, repeats: int, *, linked: bool) -> Opened:
     request: dict[str, object] = {"size": SIZE, "seed": _SEED, "repeats": repeats}
     python = extras.python(extras.PEERS, fetches=plan.fetches)
     candidate = Parties(python, request, linked=linked)
-    return Opened(candidate=candidate, files=extras.digests(extras.PEERS, "mpc_party"), conditions=candidate.conditions)
+    files = _files(extras.PEERS, "mpc_party") | {path.name: build.sha256(path) for path in FILES if linked}
+    return Opened(candidate=candidate, files=files, conditions=candidate.conditions)
+
+
+def _files(extra: Extra, module: str) -> dict[str, str]:
+    return {name: digest for each in (module, "product") for name, digest in extras.digests(extra, each).items()}
 
 
 def _openfhe(scheme: str, way: str, algorithm: str, *, paper: str = "") -> Replaced:

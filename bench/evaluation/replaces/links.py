@@ -21,17 +21,18 @@ from bench.evaluation.process import Asked
 
 from .relay import address
 
-__all__ = ["DELAY_MS", "PARTIES", "Links", "address"]
+__all__ = ["DELAY_MS", "FILES", "PARTIES", "Links", "address"]
 
 DELAY_MS: Final = 10
 PARTIES: Final = 3
-# Of a round trip's median, and of how late a packet was at the median: far less than what one product differs by.
+# Of the median round trip, and of packets at the median. Its ends and this relay wake some five times on such a trip.
 MOST_ADDED_SHARE: Final = 0.05
 MOST_LATE_MS: Final = 0.3
 _TIMES: Final = 5
 _PYTHON: Final = (sys.executable, "-I", "-S")
-RELAY: Final = (*_PYTHON, str(Path(__file__).with_name("relay.py")), str(PARTIES), str(DELAY_MS))
-_ROUND_TRIP: Final = (*_PYTHON, str(Path(__file__).with_name("round_trip.py")), str(_TIMES))
+FILES: Final = tuple(Path(__file__).with_name(name) for name in ("relay.py", "round_trip.py"))
+RELAY: Final = (*_PYTHON, str(FILES[0]), str(PARTIES), str(DELAY_MS))
+_ROUND_TRIP: Final = (*_PYTHON, str(FILES[1]), str(_TIMES))
 
 
 class Links:

@@ -59,8 +59,8 @@ def chapter(runs: Runs) -> Chapter:
             "library and algorithm: whether the matrix is encrypted too, and how it is laid out. So no figure of it, "
             "the paper's 4.1e5 included, says anything without its algorithm.",
             "Several parties take some hundred to a thousand times as long on one machine. With distances between "
-            "them it is the rounds that count: two for each product here, and a hundred products one after the other "
-            "wait as long for the links as a hundred times one.",
+            "them it is the rounds that count: a product has two here, one to share it anew and one to open it, and "
+            "each waits for one way over a link.",
             "They protect from other things. Homomorphic encryption trusts no hardware, and parties trust that not too "
             "many of them conspire; the layers here trust a processor and its firmware. A ratio compares none of that.",
         ),
