@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .judge import Verdict, column_summary, merged, verdict, verdicts
+from .judge import Verdict, column_summary, merged, refused, verdict, verdicts
 from .model import Comparison
 from .runs import Measured, Run, Runs
 
 NOT_MEASURED: Final = "not measured"
+NO_FIGURE: Final = "no figure"
 # What is held inside over outside: the fastest of these configurations, over the fastest of them.
 ACROSS: Final = {
     "best strict native": ("gcc", "clang", "gcc-v3", "clang-v3", "native"),
@@ -218,6 +219,9 @@ def _step_rows(measured: Measured, index: int) -> Iterator[tuple[Cell, ...]]:
         name = Cell(text=column.configuration.title, note=column.configuration.flags)
         if not column.samples:
             yield (Cell(text=title), name, Cell(text=NOT_MEASURED, note=column.empty), *([Cell(text="")] * 4))
+            continue
+        if why := refused(measured, column, index):
+            yield (Cell(text=title), name, Cell(text=NO_FIGURE, note="; ".join(why)), *([Cell(text="")] * 4))
             continue
         found = column_summary(measured, column, index)
         figures = (found.mean, found.deviation, found.median, found.least)

@@ -108,6 +108,14 @@ def differing(measured: Measured, index: int) -> tuple[str, ...]:
     )
 
 
+def refused(measured: Measured, column: Column, index: int) -> tuple[str, ...]:
+    """Say why no time of a configuration is told either: a result of the step differs, or its clocks or loop are wrong.
+
+    That the machine was busy is no such reason: how long it took then, is how long it took.
+    """
+    return (*differing(measured, index), *unsound(column, measured.steps[index], index))
+
+
 def _agrees(configuration: Configuration, got: Timing, want: Timing, tolerance: float) -> bool:
     if configuration.exact:
         return got.digest == want.digest

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from bench.evaluation.chapter import Cell, Chapter, Line, Plot, Point, Table, duration, ratio_table
+from bench.evaluation.chapter import (
+    NO_FIGURE,
+    NOT_MEASURED,
+    Cell,
+    Chapter,
+    Line,
+    Plot,
+    Point,
+    Table,
+    duration,
+    ratio_table,
+)
 from bench.evaluation.judge import MOST_OTHERS, UNDER_LOAD, column_summary, unsound
 from bench.evaluation.model import Configuration
 from bench.evaluation.runs import Column, Measured, Run, Runs
@@ -112,7 +123,7 @@ def _time(run: Run, measured: Measured, which: Configuration, index: int) -> Cel
     if column is None:
         return Cell(text="")
     if why := reasons(measured, column, index):
-        return Cell(text="no figure", note="; ".join(why))
+        return Cell(text=NO_FIGURE, note="; ".join(why))
     found = column_summary(measured, column, index)
     bounded = which == told.BROKER and is_serial(run.workload(told.at_once(_TEN))) is True
     return Cell(
@@ -165,7 +176,7 @@ def _serial_row(measured: Measured, which: Configuration) -> tuple[Cell, ...]:
     column = _column(measured, which)
     if column is None:
         absent = measured.column(which.name)
-        return (*head, Cell(text="not measured", note=absent.empty if absent else ""), Cell(text=""))
+        return (*head, Cell(text=NOT_MEASURED, note=absent.empty if absent else ""), Cell(text=""))
     fit = serial_fit(measured, which)
     if fit is None:
         return ()

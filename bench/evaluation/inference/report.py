@@ -17,7 +17,7 @@ from bench.evaluation.chapter import (
     told_cell,
 )
 from bench.evaluation.chapter import told as told_of
-from bench.evaluation.judge import column_summary
+from bench.evaluation.judge import MOST_OTHERS, column_summary, refused
 from bench.evaluation.runs import Run, Runs
 from bench.evaluation.standard import FAST, OVER_FAST, OVER_PAPERS, PAPER, STRICT, WASM
 
@@ -97,6 +97,9 @@ def _bar(run: Run, name: str, configuration: str) -> Bar | None:
     measured = run.workload(name)
     column = measured.column(configuration) if measured else None
     if measured is None or column is None or not column.samples:
+        return None
+    # What no table tells, no bar shows.
+    if refused(measured, column, 0) or measured.others > MOST_OTHERS:
         return None
     found = column_summary(measured, column, 0)
     micro = 1e6 / measured.steps[0].units

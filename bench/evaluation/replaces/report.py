@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.evaluation.chapter import (
+    NO_FIGURE,
+    NOT_MEASURED,
     Cell,
     Chapter,
     Table,
@@ -16,7 +18,7 @@ from bench.evaluation.chapter import (
     told,
     told_cell,
 )
-from bench.evaluation.judge import column_summary
+from bench.evaluation.judge import column_summary, refused
 from bench.evaluation.runs import Column, Measured, Run, Runs
 
 NAME: Final = "replaces/product-128"
@@ -83,7 +85,10 @@ def _rows(run: Run, measured: Measured) -> Iterator[tuple[Cell, ...]]:
             continue
         head = Cell(text=configuration.title, note="; ".join((configuration.flags, *_conditions(column))))
         if not column.samples:
-            yield (head, Cell(text="not measured", note=column.empty), Cell(text=""), Cell(text=""))
+            yield (head, Cell(text=NOT_MEASURED, note=column.empty), Cell(text=""), Cell(text=""))
+            continue
+        if why := refused(measured, column, 0):
+            yield (head, Cell(text=NO_FIGURE, note="; ".join(why)), Cell(text=""), Cell(text=""))
             continue
         names = (over_native(configuration.title), over_runtime(configuration.title))
         cells = (told_cell(told(run, NAME, name, "product")) for name in names)

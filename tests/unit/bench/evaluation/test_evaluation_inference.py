@@ -17,7 +17,7 @@ from bench.evaluation.process import Request
 from bench.evaluation.runs import Column
 from bench.evaluation.standard import Kernel, native_library
 from bench.evaluation.whole import Once
-from tests.support.evaluations import measured, runs
+from tests.support.evaluations import column, measured, runs
 
 SHAPES = {"conv1": 200, "bias1": 8, "conv2": 3200, "bias2": 16, "dense": 2560, "bias3": 10}
 
@@ -136,3 +136,15 @@ def test_chapter_has_the_papers_layers() -> None:
     whole = replace(measured({"gcc": [1.0], "wasm": [1.2]}), name=PROCESS, comparisons=())
     parts = chapter(runs(whole)).parts
     assert len(parts[0].rows) == 5  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("digest", "others", "bars"), [("aa", 0.0, 2), ("bb", 0.0, 0), ("aa", 0.5, 0)], ids=["sound", "other", "busy"]
+)
+def test_no_bar_shows_what_no_table_tells(digest: str, others: float, bars: int) -> None:
+    """Where a result differs, or the machine was busy, there is none."""
+    wasm = column("wasm", [1.2], digest=digest)
+    whole = replace(measured({"gcc": [1.0]}, columns=(wasm,), others=others), name=PROCESS, comparisons=())
+    (_, drawn, *_) = chapter(runs(whole)).parts
+    shown = [bar for _, heights in drawn.series for bar in heights if bar]  # type: ignore[union-attr]
+    assert len(shown) == bars

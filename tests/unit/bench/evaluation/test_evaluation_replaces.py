@@ -70,6 +70,20 @@ def test_chapter_says_why_a_way_is_missing() -> None:
     assert (row[1].text, row[1].note) == ("not measured", "it is not here")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"), [({"digest": "bb"}, "its result differs"), ({"wall_end_ns": 0}, "a clock went back")]
+)
+def test_no_time_is_told_of_what_is_wrong(wrong: dict[str, object], why: str) -> None:
+    """Where a result differs nobody's time is told, and where a clock went back not its own; nor in any other table."""
+    it = measured({"gcc": [1.0]}, name=NAME, columns=(column("mpyc", [1.0], **wrong),))
+    ways, *_, times = chapter(runs(replace(it, comparisons=()))).parts
+    (way,), seconds = ways.rows, times.rows  # type: ignore[union-attr]
+    assert way[1].text == seconds[1][2].text == "no figure"
+    assert why in way[1].note
+    assert why in seconds[1][2].note
+    assert (seconds[0][2].text == "no figure") == ("digest" in wrong)
+
+
 def test_chapter_says_what_links_were_measured() -> None:
     """A figure over links has their round trip beside it, as it was measured."""
     over = replace(column("mpyc-10ms", [1.0]), conditions={"round_trip_ms": 20.3456, "packets": 1234.0})
