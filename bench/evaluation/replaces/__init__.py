@@ -102,7 +102,7 @@ REPLACED: Final = (
             name="mpyc-10ms",
             title=OVER_LINKS,
             flags=f"{_MPC}; every packet 10 ms on its way, TCP over TUN",
-            repeats=5,
+            repeats=20,
         ),
         open=partial(_parties, linked=True),
     ),
