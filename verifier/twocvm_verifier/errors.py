@@ -48,13 +48,20 @@ class MalformedError(TwoCvmError):
         document: The format's name, such as `report` or `manifest`.
         field: Where in it: a field name or a JSON pointer.
         detail: What came and what was expected.
+        places: JSON pointers to all that is wrong, of this project's names and of indices alone, so that they may be
+            told to anybody; `field` where it is one, unless they are given.
     """
 
-    def __init__(self, document: str, field: str, detail: str) -> None:
+    def __init__(self, document: str, field: str, detail: str, *, places: tuple[str, ...] | None = None) -> None:
         self.document = document
         self.field = field
+        self.places = ((field,) if field.startswith("/") else ()) if places is None else places
         where = f"{document}.{field}" if field and not field.startswith("/") else f"{document}{field}"
         super().__init__("MALFORMED_" + document.upper().replace("-", "_").replace(" ", "_"), f"{where}: {detail}")
+
+    def within(self, pointer: str) -> None:
+        """Let `places` be those of the document in which this one is the member at `pointer`."""
+        self.places = tuple(f"{pointer}{place}" for place in self.places or ("",))
 
 
 class CollateralError(TwoCvmError):

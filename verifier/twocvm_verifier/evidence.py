@@ -166,7 +166,8 @@ def _evidence(collection: Mapping[str, object], read: Callable[[object, str], by
     if unknown := sorted(collection.keys() - MEDIA_TYPES.keys()):
         raise MalformedError("evidence", "", f"members {unknown!r} are not known")
     if missing := sorted(_REQUIRED - collection.keys()):
-        raise MalformedError("evidence", "", f"members {missing} are missing")
+        places = tuple(f"/{name}" for name in missing)
+        raise MalformedError("evidence", "", f"members {missing} are missing", places=places)
     members = {name: _member(name, pair, read) for name, pair in collection.items()}
     if "path" in members:
         _path_problem(members["path"], lambda detail: MalformedError("evidence", "/path", detail))

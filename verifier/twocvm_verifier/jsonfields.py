@@ -41,11 +41,12 @@ class Fields:
         self._document = document
         self._pointer = pointer
         if not isinstance(value, Mapping):
-            raise MalformedError(document, pointer, "not an object")
+            raise MalformedError(document, pointer, "not an object", places=(pointer,))
         if unknown := sorted(value.keys() - required - optional):
-            raise MalformedError(document, pointer, f"members {_shown(unknown)} are not known")
+            raise MalformedError(document, pointer, f"members {_shown(unknown)} are not known", places=(pointer,))
         if missing := sorted(required - value.keys()):
-            raise MalformedError(document, pointer, f"members {missing} are missing")
+            places = tuple(f"{pointer}/{name}" for name in missing)
+            raise MalformedError(document, pointer, f"members {missing} are missing", places=places)
         self._value: Mapping[str, Json] = value
 
     def __contains__(self, key: str) -> bool:

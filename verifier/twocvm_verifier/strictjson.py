@@ -188,16 +188,17 @@ def _integer(text: str, document: str) -> int:
 
 
 def _refuse_values(value: object, document: str, pointer: str = "") -> None:
+    # The pointers are of whatever names stand there, and no `places`.
     if value is None:
-        raise MalformedError(document, pointer, "null is not allowed")
+        raise MalformedError(document, pointer, "null is not allowed", places=())
     if isinstance(value, str):
         if problem := text_problem(value):
-            raise MalformedError(document, pointer, f"text {problem}")
+            raise MalformedError(document, pointer, f"text {problem}", places=())
     elif isinstance(value, list):
         for index, member in enumerate(value):
             _refuse_values(member, document, f"{pointer}/{index}")
     elif isinstance(value, dict):
         for key, member in value.items():
             if problem := text_problem(key):
-                raise MalformedError(document, pointer, f"key {problem}")
+                raise MalformedError(document, pointer, f"key {problem}", places=())
             _refuse_values(member, document, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")

@@ -109,3 +109,6 @@ def test_answers_are_as_described():
             schema("Session").validate(session.json())
         schema("Keys").validate(client.get("/.well-known/jwks.json").json())
         schema("Problem").validate(client.get("/nowhere").json())
+        wrong = client.post("/v1/appraise", json=asked(nonce=1)).json()
+        schema("Problem").validate(wrong)
+        assert wrong["errors"] == [{"pointer": "#/nonce"}]

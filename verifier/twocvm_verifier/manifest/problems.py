@@ -77,7 +77,17 @@ class ManifestError(MalformedError):
         parts = [first.detail, *(str(problem) for problem in others[: _SHOWN_IN_TEXT - 1])]
         if len(problems) > _SHOWN_IN_TEXT:
             parts.append(f"and {len(problems) - _SHOWN_IN_TEXT} more")
-        super().__init__("manifest", first.pointer, "; ".join(parts))
+        super().__init__("manifest", first.pointer, "; ".join(parts), places=tuple(map(_place, problems)))
+
+
+def _place(problem: Problem) -> str:
+    """Return where a problem is, without a name that the document's author chose."""
+    if problem.rule is Rule.JSON:
+        return ""
+    pointer = problem.pointer.rpartition("/")[0] if problem.rule is Rule.UNKNOWN else problem.pointer
+    # A filter's schema names whatever its author likes.
+    before, schema, _ = pointer.partition("/schema")
+    return before + schema
 
 
 class Problems:

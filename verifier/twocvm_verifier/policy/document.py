@@ -56,18 +56,21 @@ def policy_of_document(document: Written) -> Policy:
         raise MalformedError("policy", "", "not a table")
     changes: dict[str, Any] = {}
     problems: list[str] = []
+    places: list[str] = []
     for key, value in document.items():
         reader = _FIELDS.get(key)
         if reader is None:
             problems.append(f"{key!r}: unknown field")
+            places.append("")
             continue
         try:
             changes[key] = reader(value)
         except ValueProblemError as problem:
             problems.append(f"{key}: {problem}")
+            places.append(f"/{key}")
     changes |= changes.pop("guest_policy", {})
     if problems:
-        raise MalformedError("policy", "", "; ".join(problems))
+        raise MalformedError("policy", "", "; ".join(problems), places=tuple(places))
     try:
         return replace(Policy.builtin(), **changes)
     except ValueError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from twocvm_verifier.azure.verify import Quoted, quoted_of
 from twocvm_verifier.binding import Claims, parse_claims
@@ -26,6 +26,7 @@ from twocvm_verifier.strictjson import Json
 DOCUMENT: Final = "appraisal-request"
 CBOR_MEDIA_TYPE: Final = "application/cmw+cbor"
 _CERTIFICATES: Final = frozenset({"vek", "chain", "crl"})
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,11 @@ def parse_presented(value: Json) -> Presented:
     if not isinstance(value, Mapping):
         raise MalformedError(DOCUMENT, "/evidence", "not an object")
     if "cmw" in value:
-        return _collected(from_json(_fields(value, "cmw").json("cmw")))
+        collection = _fields(value, "cmw").json("cmw")
+        return within("/evidence/cmw", lambda: _collected(from_json(collection)))
     if "cmw_cbor" in value:
-        return _collected(parse_cbor(_fields(value, "cmw_cbor").base64url("cmw_cbor")))
+        raw = _fields(value, "cmw_cbor").base64url("cmw_cbor")
+        return _inside("cmw_cbor", lambda: _collected(parse_cbor(raw)))
     if "cert_table" in value:
         members = _fields(value, "report", "cert_table")
         return _with_table(members.base64url("report"), members.base64url("cert_table"))
@@ -92,6 +95,28 @@ def parse_presented(value: Json) -> Presented:
     )
     given = {name: members.base64url(name) if name in members else None for name in sorted(_CERTIFICATES)}
     return Presented(report=members.base64url("report"), claims=None, **given)
+
+
+def within(pointer: str, read: Callable[[], _T]) -> _T:
+    """Return what `read` does, which reads the member at `pointer`.
+
+    Raises:
+        MalformedError: As `read`, with its places in the document that has the member.
+    """
+    try:
+        return read()
+    except MalformedError as error:
+        error.within(pointer)
+        raise
+
+
+def _inside(name: str, read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except MalformedError as error:
+        # What stands in bytes is at no place of the request's.
+        error.places = (f"/evidence/{name}",)
+        raise
 
 
 def _fields(value: Json, *names: str) -> Fields:
@@ -105,15 +130,15 @@ def _collected(evidence: Evidence) -> Presented:
         vek=evidence.vek,
         chain=evidence.chain,
         crl=evidence.crl,
-        claims=parse_claims(evidence.claims),
+        claims=within("/claims", lambda: parse_claims(evidence.claims)),
         azure=evidence.azure,
     )
 
 
 def _with_table(report: bytes, raw: bytes) -> Presented:
-    table, vek = parse_cert_table(raw), None
+    table, vek = _inside("cert_table", lambda: parse_cert_table(raw)), None
     with suppress(NotFoundError):
-        vek = table.vek_of(parse_report(report))
+        vek = table.vek_of(_inside("report", lambda: parse_report(report)))
     return Presented(report=report, vek=vek, chain=table.chain, crl=table.blobs.get("crl"), claims=None)
 
 

@@ -22,6 +22,10 @@ from .observe import seen
 MEDIA_TYPE: Final = "application/problem+json"
 # Where no source said how long: as long as a failure to find collateral is remembered.
 RETRY_AFTER_SECONDS: Final = 10
+# Of more that is wrong at once nobody reads.
+MAX_PLACES: Final = 20
+# What a body is, or has as a member; the places of all else are in bytes.
+_IN_BODIES: Final = frozenset({"appraisal-request", "evidence", "claims", "report", "cert-table", "manifest", "policy"})
 _UNAUTHORIZED: Final = 401
 _COME_BACK: Final = frozenset({429, 503})
 
@@ -43,7 +47,8 @@ class ServiceError(TwoCvmError):
 def problem(error: TwoCvmError) -> Response:
     """Return the answer for a refusal.
 
-    Its text is that of the code table alone: what was sent may be a secret, and `str(error)` may quote it.
+    Its text is that of the code table alone: what was sent may be a secret, and `str(error)` may quote it. Where in a
+    body something is wrong is said in names of our own, which `MalformedError.places` has.
     """
     if isinstance(error, CollateralError):
         return _answer(error.code, 503, retry_after_seconds=_patience(error))
@@ -51,8 +56,9 @@ def problem(error: TwoCvmError) -> Response:
         return _answer(error.code, 422)
     if error.code in service.CODES or isinstance(error, MalformedError):
         status = CODES[error.code].http_status
+        places = error.places if isinstance(error, MalformedError) and error.document in _IN_BODIES else ()
         wait = error.retry_after_seconds if isinstance(error, ServiceError) and status in _COME_BACK else 0
-        return _answer(error.code, status, retry_after_seconds=wait)
+        return _answer(error.code, status, retry_after_seconds=wait, places=places)
     return internal_problem()
 
 
@@ -61,14 +67,17 @@ def internal_problem() -> Response:
     return _answer("SERVICE_INTERNAL", 500)
 
 
-def _answer(code: str, status: int, *, retry_after_seconds: int = 0) -> Response:
-    body: Json = {
+def _answer(code: str, status: int, *, retry_after_seconds: int = 0, places: tuple[str, ...] = ()) -> Response:
+    body: dict[str, Json] = {
         "type": f"urn:2cvm:code:{code.lower()}",
         "title": http.HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": CODES[code].meaning,
     }
+    if places:
+        # RFC 9457, 3: the form of its example; RFC 6901, 6: a pointer as the fragment of a URI.
+        body["errors"] = [{"pointer": f"#{place}"} for place in list(dict.fromkeys(places))[:MAX_PLACES]]
     seen().code = code
     headers = dict(EVERY)
     if status == _UNAUTHORIZED:

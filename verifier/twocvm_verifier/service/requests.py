@@ -17,7 +17,7 @@ from twocvm_verifier.manifest.model import Manifest
 from twocvm_verifier.manifest.parse import parse_manifest
 from twocvm_verifier.policy import Policy, policy_of_document
 
-from .evidence_forms import BARE, DOCUMENT, Presented, parse_evidence, parse_presented
+from .evidence_forms import BARE, DOCUMENT, Presented, parse_evidence, parse_presented, within
 from .wrappers import MAX_VALUES, WRAPPERS, parse_wrapped
 
 MEDIA_TYPE: Final = "application/vnd.2cvm.appraise+json"
@@ -26,6 +26,7 @@ MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MIN_NONCE_BYTES: Final = 8
 MAX_NONCE_BYTES: Final = 64
 EVIDENCE_TYPES: Final = (*BARE, MEDIA_TYPE)
+_REQUIRED: Final = frozenset({"evidence"})
 _OPTIONAL: Final = frozenset({"manifest", "policy", "reference_values", "expected_report_data", "nonce", "audience"})
 MAX_REFERENCE_VALUES: Final = 8
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -102,15 +103,14 @@ def parse_request(body: bytes, *, media_type: str) -> AppraisalRequest:
             size_bytes=len(body),
         )
     strictjson.require_few_values(body, document=DOCUMENT, max_values=MAX_VALUES)
-    value = strictjson.parse(body, document=DOCUMENT, max_bytes=MAX_REQUEST_BYTES)
-    members = Fields(value, document=DOCUMENT, pointer="", required=frozenset({"evidence"}), optional=_OPTIONAL)
+    members = Fields(_value(body), document=DOCUMENT, pointer="", required=_REQUIRED, optional=_OPTIONAL)
     return AppraisalRequest(
         evidence=parse_presented(members.json("evidence")),
-        manifest=parse_manifest(strictjson.canonical(members.json("manifest"))) if "manifest" in members else None,
+        manifest=_manifest(members) if "manifest" in members else None,
         policy=_policy(members) if "policy" in members else OwnPolicy(),
         reference_values=_reference_values(members) if "reference_values" in members else (),
         expected_report_data=_report_data(members) if "expected_report_data" in members else None,
-        nonce=parse_nonce(members.text("nonce")) if "nonce" in members else None,
+        nonce=_nonce(members) if "nonce" in members else None,
         audience=_audience(members) if "audience" in members else "",
         size_bytes=len(body),
     )
@@ -132,9 +132,31 @@ def parse_nonce(text: str) -> bytes:
     return nonce
 
 
+def _value(body: bytes) -> strictjson.Json:
+    try:
+        return strictjson.parse(body, document=DOCUMENT, max_bytes=MAX_REQUEST_BYTES)
+    except MalformedError as error:
+        # A member of ours may be told; what stands below it has whatever names the caller likes.
+        named = error.field.split("/")[1:2]
+        error.places = tuple(f"/{name}" for name in named if name in _REQUIRED | _OPTIONAL)
+        raise
+
+
+def _manifest(members: Fields) -> Manifest:
+    raw = strictjson.canonical(members.json("manifest"))
+    return within("/manifest", lambda: parse_manifest(raw))
+
+
+def _nonce(members: Fields) -> bytes:
+    text = members.text("nonce")
+    return within("/nonce", lambda: parse_nonce(text))
+
+
 def _policy(members: Fields) -> AskedPolicy:
     value = members.json("policy")
-    return policy_of_document(value) if isinstance(value, Mapping) else PolicyDigest(sha256=members.hash("policy"))
+    if not isinstance(value, Mapping):
+        return PolicyDigest(sha256=members.hash("policy"))
+    return within("/policy", lambda: policy_of_document(value))
 
 
 def _reference_values(members: Fields) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from twocvm_verifier.codes import CODES
 from twocvm_verifier.evidence import JSON_MEDIA_TYPE
 from twocvm_verifier.result import SCHEMA, AdvisoryStatus, Level, Status, Verdict
 from twocvm_verifier.service.evidence_forms import CBOR_MEDIA_TYPE
+from twocvm_verifier.service.problems import MAX_PLACES
 from twocvm_verifier.service.requests import MAX_REFERENCE_VALUES, MEDIA_TYPE
 from twocvm_verifier.service.state.protocol import SessionState
 from twocvm_verifier.strictjson import Json
@@ -21,6 +22,13 @@ TIME: Final[Mapping[str, Json]] = {"type": "string", "format": "date-time"}
 TEXT: Final[Mapping[str, Json]] = {"type": "string"}
 ANY_OBJECT: Final[Mapping[str, Json]] = {"type": "object"}
 TOKEN: Final[Mapping[str, Json]] = {"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+){2}$"}
+
+
+_POINTER: Final[Mapping[str, Json]] = {
+    "type": "string",
+    "pattern": "^#(/[A-Za-z0-9_]+)*$",
+    "description": "Where in the body something is wrong: a JSON pointer as the fragment of a URI.",
+}
 
 
 def obj(
@@ -123,7 +131,8 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Json]]] = {
             "status": {"type": "integer"},
             "code": {"type": "string", "enum": sorted(CODES)},
             "detail": TEXT,
-        }
+        },
+        {"errors": {**array(obj({"pointer": _POINTER})), "minItems": 1, "maxItems": MAX_PLACES}},
     ),
     "Result": _RESULT,
     "Request": _REQUEST,
