@@ -1,4 +1,4 @@
-"""TLS at the service's own listener: what counts while it is not spoken yet, and what comes with its end."""
+"""TLS at the service's own listener: what counts before it is spoken, what ends it, and what comes with its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from tests.support.service_process import self_signed
 
-from twocvm_verifier.service.handshake import Handshake
+from twocvm_verifier.service.handshake import REFUSALS_SECONDS, Handshake, Refusals
 from twocvm_verifier.service.process import Doorkeeper
 from twocvm_verifier.service.settings import Limits, Listen
 from twocvm_verifier.service.tls import tls_of
@@ -28,12 +28,24 @@ class Told(asyncio.Protocol):
         self.received.put_nowait(data)
 
 
+class Ticking:
+    """A clock that stands until a test moves it."""
+
+    seconds = 100.0
+
+    def monotonic_seconds(self):
+        return self.seconds
+
+
 class Client:
     """The other end: TLS over memory, so that a test says what goes out together."""
 
-    def __init__(self, authority):
+    def __init__(self, authority, *, shown=None, newest=ssl.TLSVersion.TLSv1_3):
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = ssl.create_default_context(cafile=str(authority))
+        context.maximum_version = newest
+        if shown is not None:
+            context.load_cert_chain(*shown)
         self.tls = context.wrap_bio(self._in, self._out, server_hostname="localhost")
 
     async def shake(self, reader, writer):
@@ -49,14 +61,24 @@ class Client:
         """Return what is to be sent."""
         return self._out.read()
 
+    async def told(self, reader):
+        """Return what the other end said as it went."""
+        self._in.write(await reader.read())
+        with pytest.raises(ssl.SSLError) as refused:
+            self.tls.read()
+        return refused.value.reason
+
 
 @pytest.fixture
 def listener(tmp_path):
     """Return what runs the steps of a test at a listener with room for one: `steps(connect, told, made)`."""
     chain, key = self_signed(tmp_path, "service")
+    admins, _ = self_signed(tmp_path, "admins")
+    clock = Ticking()
     limits = Limits.model_construct(**dict(Limits()) | {"connections": 1})
     doorkeeper, told, made = Doorkeeper(limits, proxies=()), Told(), []
-    tls = tls_of(Listen.model_construct(certificate=chain, key=key, client_ca=None))
+    tls = tls_of(Listen.model_construct(certificate=chain, key=key, client_ca=admins))
+    refusals = Refusals(clock)
 
     class Known(Handshake):
         wire = None
@@ -66,7 +88,7 @@ def listener(tmp_path):
             super().connection_made(transport)
 
     def accepted():
-        made.append(Known(lambda: told, tls=tls, seconds=5, doorkeeper=doorkeeper))
+        made.append(Known(lambda: told, tls=tls, seconds=5, doorkeeper=doorkeeper, refusals=refusals))
         return made[-1]
 
     def run(steps):
@@ -89,7 +111,7 @@ def listener(tmp_path):
         asyncio.run(there())
         return doorkeeper
 
-    run.chain = chain
+    run.chain, run.clock = chain, clock
     return run
 
 
@@ -145,3 +167,43 @@ def test_a_wire_that_is_cut_in_the_middle_makes_no_connection(listener):
 
     doorkeeper = listener(steps)
     assert doorkeeper.enter("192.0.2.1")
+
+
+def test_who_shows_a_certificate_of_nobodys_is_told_so(listener, tmp_path, caplog):
+    """TLS 1.3's own alert comes, though the client's handshake was over; the log has a line now, and one in a while."""
+    others = self_signed(tmp_path, "others")
+    caplog.set_level("INFO", "twocvm.verifier")
+
+    async def refused(connect):
+        reader, writer = await connect()
+        client = Client(listener.chain, shown=others)
+        await client.shake(reader, writer)
+        client.tls.write(b"asked")
+        writer.write(client.outgoing())
+        assert await client.told(reader) == "TLSV1_ALERT_UNKNOWN_CA"
+
+    async def steps(connect, told, made):
+        for seconds in (0, 0, 0, REFUSALS_SECONDS):
+            listener.clock.seconds += seconds
+            await refused(connect)
+        assert told.received.empty()
+
+    listener(steps)
+    assert [record.msg for record in caplog.records] == ["client-certificate-refused"] * 2
+    assert [record.fields["times"] for record in caplog.records] == [1, 3]
+    assert {record.fields["reason"] for record in caplog.records} == {"self-signed certificate"}
+
+
+def test_an_older_tls_is_told_so(listener, caplog):
+    """Who speaks nothing newer than TLS 1.2 learns what is wrong, and the log says nothing of it."""
+    caplog.set_level("INFO", "twocvm.verifier")
+
+    async def steps(connect, told, made):
+        reader, writer = await connect()
+        client = Client(listener.chain, newest=ssl.TLSVersion.TLSv1_2)
+        with pytest.raises(ssl.SSLError, match="alert protocol version"):
+            await client.shake(reader, writer)
+        assert told.received.empty()
+
+    listener(steps)
+    assert caplog.records == []

@@ -1,18 +1,54 @@
 """TLS before there is a connection: who begins a handshake takes a place from then on, as everybody does.
 
 asyncio's own server tells nobody of a connection before its handshake is over. Until then it would count for nothing,
-and one client that says nothing at all could hold every file that the process may open.
+and one client that says nothing at all could hold every file that the process may open. And asyncio ends a handshake
+that fails before it has sent what OpenSSL says of it, so that nobody would know why: here it is sent, and where a
+client's certificate was refused the log says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, cast
+
+from twocvm_verifier.clock import Clock
+
+from .logs import event
 
 if TYPE_CHECKING:
     from .process import Doorkeeper
+
+# Of certificates that are refused a line is written as often, however many there are.
+REFUSALS_SECONDS: Final = 10.0
+
+
+class Refusals:
+    """Says in the log that clients' certificates were refused: at once, and then in a line for all of a while.
+
+    Args:
+        clock: Says how long that is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next_seconds = clock.monotonic_seconds()
+        self._count = 0
+
+    def note(self, reason: str) -> None:
+        """Count one.
+
+        Args:
+            reason: In OpenSSL's words, of which there is a list.
+        """
+        self._count += 1
+        now = self._clock.monotonic_seconds()
+        if now >= self._next_seconds:
+            event("client-certificate-refused", level=logging.WARNING, reason=reason, times=self._count)
+            self._count, self._next_seconds = 0, now + REFUSALS_SECONDS
 
 
 class Handshake(asyncio.Protocol):
@@ -20,18 +56,26 @@ class Handshake(asyncio.Protocol):
 
     Args:
         connection: Makes what it is afterwards.
-        tls: How TLS is spoken.
+        tls: How TLS is spoken; what speaks it is a `Spoken`.
         seconds: How long the handshake may take.
         doorkeeper: Counts it.
+        refusals: Is told where a client's certificate is refused.
     """
 
     def __init__(
-        self, connection: Callable[[], asyncio.Protocol], *, tls: ssl.SSLContext, seconds: float, doorkeeper: Doorkeeper
+        self,
+        connection: Callable[[], asyncio.Protocol],
+        *,
+        tls: ssl.SSLContext,
+        seconds: float,
+        doorkeeper: Doorkeeper,
+        refusals: Refusals,
     ) -> None:
         self._connection = connection
         self._tls = tls
         self._seconds = seconds
         self._doorkeeper = doorkeeper
+        self._refusals = refusals
         self._shaking: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,22 +90,54 @@ class Handshake(asyncio.Protocol):
 
     async def _shake(self, wire: asyncio.Transport, client: str) -> None:
         early = _Early()
+
+        def failed(error: ssl.SSLError) -> None:
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self._refusals.note(error.verify_message)
+            # After what is still to be sent; nothing more is read.
+            wire.close()
+
+        _FAILED.set(failed)
         try:
             secured = await asyncio.get_running_loop().start_tls(
                 wire, early, self._tls, server_side=True, ssl_handshake_timeout=self._seconds
             )
         except OSError:
-            # No TLS, an older one, a certificate of nobody's, or too slow: the connection has ended.
+            # The other end went away, or was too slow.
             return
         finally:
             self._doorkeeper.leave(client)
-        # Nothing is there where the other end went away in the middle.
+        # Nothing is there where the handshake failed, or the other end went away in the middle.
         if secured is not None:
             connection = self._connection()
             secured.set_protocol(connection)
             connection.connection_made(secured)
             if early.received:
                 connection.data_received(bytes(early.received))
+
+
+# Who is told that the handshake of a connection failed. What asyncio does for a connection it does in the context in
+# which that was begun, and a task has one of its own.
+_FAILED: Final[ContextVar[Callable[[ssl.SSLError], None]]] = ContextVar("failed")
+
+
+class Spoken(ssl.SSLObject):
+    """TLS, with its last word: why it was refused."""
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake.
+
+        Raises:
+            ssl.SSLWantReadError: There is something to send, or to wait for.
+        """
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            asyncio.get_running_loop().call_soon(_FAILED.get(), error)
+            # asyncio sends what there is to be sent, an alert; for an error it would not.
+            raise ssl.SSLWantReadError from error
 
 
 class _Early(asyncio.Protocol):

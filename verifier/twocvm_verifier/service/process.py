@@ -20,11 +20,12 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
 
 from .clients import Network, client_of, is_named
 from .evidence_forms import DOCUMENT
-from .handshake import Handshake
+from .handshake import Handshake, Refusals
 from .problems import ServiceError, problem
 from .settings import Limits
 
@@ -135,10 +136,18 @@ class _Server(uvicorn.Server):
         def connection() -> Connection:
             return protocol(self.config, self.server_state, self.lifespan.state)
 
+        refusals = Refusals(SystemClock())
+
         def accepted() -> asyncio.Protocol:
             if self._tls is None:
                 return connection()
-            return Handshake(connection, tls=self._tls, seconds=self._handshake_seconds, doorkeeper=protocol.doorkeeper)
+            return Handshake(
+                connection,
+                tls=self._tls,
+                seconds=self._handshake_seconds,
+                doorkeeper=protocol.doorkeeper,
+                refusals=refusals,
+            )
 
         loop = asyncio.get_running_loop()
         self.servers = [await loop.create_server(accepted, sock=each, backlog=BACKLOG) for each in sockets or ()]

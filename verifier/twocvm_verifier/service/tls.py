@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 
+from .handshake import Spoken
 from .secretfiles import file_of, read_secret
 from .settings import Listen
 
@@ -23,6 +24,7 @@ def tls_of(listen: Listen) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
+    context.sslobject_class = Spoken
     with file_of("listen.key", listen.key):
         read_secret(listen.key)
     # What OpenSSL refuses is an OSError too.
