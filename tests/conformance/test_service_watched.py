@@ -138,8 +138,8 @@ def test_two_workers_are_watched_as_one(tmp_path: Path, capsys) -> None:
 
 def test_a_full_disk_is_503_and_no_token(tmp_path: Path) -> None:
     """No verdict leaves that is not recorded; it goes on by itself once there is room."""
-    audit = tmp_path / "audit"
-    with serving(settings={"AUDIT_FOLDER": audit}) as service:
+    audit, key = tmp_path / "audit", new_key(tmp_path / "key.pem")
+    with serving(settings={"AUDIT_FOLDER": audit, "TOKENS_KEY": key}) as service:
         assert ask(service).status_code == 200
         size = (audit / "audit.jsonl").stat().st_size
         _, hard = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
@@ -154,9 +154,10 @@ def test_a_full_disk_is_503_and_no_token(tmp_path: Path) -> None:
 def test_a_killed_service_mends_its_log(tmp_path: Path) -> None:
     """What a process died over is mended by the next, whatever of it was on the disk; no told verdict is missing."""
     audit, told = tmp_path / "audit", []
+    settings = {"AUDIT_FOLDER": audit, "TOKENS_KEY": new_key(tmp_path / "key.pem")}
     for _ in range(2):
         try:
-            with serving(settings={"AUDIT_FOLDER": audit}) as service, ThreadPoolExecutor(4) as crowd:
+            with serving(settings=settings) as service, ThreadPoolExecutor(4) as crowd:
                 asked = [crowd.submit(ask, service) for _ in range(12)]
                 time.sleep(0.05)
                 service.process.kill()
@@ -166,7 +167,7 @@ def test_a_killed_service_mends_its_log(tmp_path: Path) -> None:
             assert service.process.returncode == -signal.SIGKILL
         with (audit / "audit.jsonl").open("ab") as log:
             log.write(b'{"at":"20')
-    with serving(settings={"AUDIT_FOLDER": audit}):
+    with serving(settings=settings):
         pass
     assert run(["verifier", "audit", "verify", str(audit)]) == 0
     recorded = (audit / "audit.jsonl").read_text()
@@ -174,12 +175,15 @@ def test_a_killed_service_mends_its_log(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_watched_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is a file, and an address that is taken, each with the name of its setting."""
+    """A folder that is a file or whose record nobody could verify, an address that is taken: each by its setting."""
     (tmp_path / "file").write_text("")
     config = tmp_path / "verifier.toml"
     config.write_text(f'[audit]\nfolder = "{tmp_path / "file"}"\n')
     assert run(["verifier", "serve", "--offline", "--config", str(config)]) == 30
-    assert "audit.folder" in capsys.readouterr().err
+    assert "audit.folder: nobody could verify it once this process has ended" in capsys.readouterr().err
+    key = str(new_key(tmp_path / "key.pem"))
+    assert run(["verifier", "serve", "--offline", "--config", str(config), "--key", key]) == 30
+    assert f"audit.folder: {str(tmp_path / 'file')!r}" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config.write_text(f'[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n')
         assert run(["verifier", "serve", "--offline", "--config", str(config)]) == 30

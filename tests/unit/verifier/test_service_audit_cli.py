@@ -57,16 +57,36 @@ def test_every_finding_is_printed(folder, jwks, capsys):
 
 
 def test_what_is_no_log(tmp_path, capsys):
-    """No record at all is malformed, and so are keys that are none; what cannot be read is a usage error."""
+    """No record at all is malformed; what cannot be read is a usage error."""
     (tmp_path / "empty").write_bytes(b"")
     assert verify(tmp_path / "empty") == 30
     assert capsys.readouterr().out == "MALFORMED_AUDIT: log: got no record\n0 records, 0 verdicts\n"
     assert verify(tmp_path / "empty", "-o", "json") == 30
     assert "end" not in json.loads(capsys.readouterr().out)
     assert verify(tmp_path / "absent") == 2
-    for keys in ("{}", "[]", '{"keys":[{}]}', '{"keys":3}', "no"):
-        (tmp_path / "jwks").write_text(keys)
-        assert verify(tmp_path / "empty", "--jwks", tmp_path / "jwks") == 30, keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (b"{}", "not a JWK Set"),
+        (b"[]", "not a JWK Set"),
+        (b'{"keys":[{}]}', "not a JWK Set"),
+        (b'{"keys":3}', "not a JWK Set"),
+        (b"no", "not JSON: Expecting value at byte 0"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_keys_that_are_none(folder, tmp_path, capsys, keys, fault):
+    """Whichever way they are wrong, the file is named, and what is wrong with it; so it is where it cannot be read."""
+    jwks = tmp_path / "jwks"
+    jwks.write_bytes(keys)
+    assert verify(folder, "--jwks", jwks) == 30
+    told = capsys.readouterr().err
+    assert told.startswith("MALFORMED_VERIFIER_KEYS: ")
+    assert f"{str(jwks)!r}: {fault}\n" in told
+    assert verify(folder, "--jwks", tmp_path) == 2
+    assert str(tmp_path) in capsys.readouterr().err.replace("\n", "")
 
 
 @pytest.mark.parametrize("head", ["7", "7:ab", f"x:{'0' * 64}", f"1:{'A' * 64}"])

@@ -14,7 +14,7 @@ from twocvm_verifier.service.addresses import parse_address
 from twocvm_verifier.service.configuration import Configured, Said, configure, shown
 from twocvm_verifier.service.options import require_extra
 from twocvm_verifier.service.rules import require_sound
-from twocvm_verifier.service.settings import Listen, Policies, Settings, State, Tokens
+from twocvm_verifier.service.settings import Audit, Listen, Policies, Settings, State, Tokens
 
 PREFIX = "TWOCVM_VERIFIER_"
 
@@ -201,6 +201,15 @@ def test_several_processes_share_what_makes_them_one():
     assert "wants state.seal_key" in unsound(state=State(store="sealed"))
     assert "state.seal_key" in unsound(state=State.model_construct(seal_key="k"))
     assert "state.redis_user" in unsound(state=State(redis_user="u"))
+
+
+def test_a_key_that_is_kept():
+    """One that will sign comes after one that does, and a record that is to be verified later is signed by one."""
+    assert "tokens.next_key" in unsound(tokens=Tokens(next_key=Path("k")))
+    assert "tokens.next_key" in unsound(tokens=Tokens(next_keeper="hsm:2"))
+    assert "audit.folder" in unsound(audit=Audit(folder=Path("d")))
+    for kept in (Tokens(key=Path("k"), next_key=Path("l")), Tokens(keeper="hsm:2", next_keeper="hsm:3")):
+        require_sound(Settings(tokens=kept, audit=Audit(folder=Path("d"))))
 
 
 def test_an_address_has_a_url():

@@ -245,7 +245,7 @@ CODES: Final[dict[str, Code]] = {
         _AUDIT,
     ),
     "MALFORMED_AUDIT": malformed(
-        "The bytes are no record, head or key set of an audit log. Give the files as the service wrote them.", _AUDIT
+        "The bytes are no record or head of an audit log. Give the files as the service wrote them.", _AUDIT
     ),
     "AUDIT_CHANGED": _asked(500, NOT_AUTHENTIC, "A record of the audit log is not as it was written.", _AUDIT),
     "AUDIT_MISSING": _asked(

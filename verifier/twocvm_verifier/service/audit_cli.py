@@ -23,6 +23,7 @@ app = command_group()
 
 _SCHEMA: Final = "twocvm/audit/v1"
 _HEAD: Final = re.compile(r"([0-9]{1,15}):([0-9a-f]{64})", re.ASCII)
+_KEYS: Final = "verifier keys"
 _MAX_JWKS_BYTES: Final = 65_536
 
 Logs: TypeAlias = Annotated[
@@ -70,11 +71,13 @@ def _keys(path: Path) -> KeySet:
     from twocvm_verifier import strictjson
     from twocvm_verifier.errors import MalformedError
 
-    value = strictjson.parse(read_file(path, option="--jwks"), document="audit", max_bytes=_MAX_JWKS_BYTES)
+    raw = read_file(path, option="--jwks")
     try:
-        return KeySet.import_key_set(value)  # type: ignore[arg-type]
+        return KeySet.import_key_set(strictjson.parse(raw, document=_KEYS, max_bytes=_MAX_JWKS_BYTES))  # type: ignore[arg-type]
+    except MalformedError as error:
+        raise MalformedError(_KEYS, "", f"{str(path)!r}: {error.detail.partition(': ')[2]}") from error
     except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MalformedError("audit", "", "not a set of keys") from error
+        raise MalformedError(_KEYS, "", f"{str(path)!r}: not a JWK Set") from error
 
 
 def _position(text: str) -> Position:

@@ -8,7 +8,7 @@ from twocvm_verifier.errors import MalformedError
 from twocvm_verifier.jsonfields import NAME
 
 from .addresses import parse_address
-from .settings import Settings
+from .settings import Settings, Tokens
 
 
 def require_sound(settings: Settings) -> None:
@@ -17,7 +17,7 @@ def require_sound(settings: Settings) -> None:
     Raises:
         MalformedError: Everything that does not is named.
     """
-    problems = (*_of_listening(settings), *_of_sharing(settings))
+    problems = (*_of_listening(settings), *_of_keys(settings), *_of_sharing(settings))
     if problems:
         raise MalformedError("settings", "", "; ".join(problems))
 
@@ -45,11 +45,22 @@ def _of_listening(settings: Settings) -> Iterator[str]:
         yield "listen.issuer: want the https URL by which others know this service"
 
 
+def _of_keys(settings: Settings) -> Iterator[str]:
+    tokens = settings.tokens
+    if _keeps_its_key(tokens):
+        return
+    if tokens.next_key is not None or tokens.next_keeper:
+        yield "tokens.next_key: comes after a key that is kept: want tokens.key or tokens.keeper beside it"
+    if settings.audit.folder is not None:
+        # Its checkpoints are for who comes later.
+        yield "audit.folder: nobody could verify it once this process has ended: want tokens.key or tokens.keeper"
+
+
 def _of_sharing(settings: Settings) -> Iterator[str]:
     state = settings.state
     if settings.listen.workers > 1 and state.store == "memory":
         yield 'listen.workers: more than one share no memory: want state.store = "redis" or "sealed"'
-    if settings.listen.workers > 1 and settings.tokens.key is None and not settings.tokens.keeper:
+    if settings.listen.workers > 1 and not _keeps_its_key(settings.tokens):
         yield "listen.workers: more than one would each sign with a key of its own: want tokens.key"
     if settings.pages.reports and settings.listen.workers > 1 and state.store != "redis":
         yield 'pages.reports: more than one worker show the same pages only from state.store = "redis"'
@@ -68,6 +79,10 @@ def _of_sharing(settings: Settings) -> Iterator[str]:
         yield 'state.seal_key: is for state.store = "sealed" alone'
     if state.redis_user and state.redis_password is None:
         yield "state.redis_user: wants state.redis_password"
+
+
+def _keeps_its_key(tokens: Tokens) -> bool:
+    return tokens.key is not None or bool(tokens.keeper)
 
 
 def _has_admins(settings: Settings) -> bool:
