@@ -1,25 +1,43 @@
-"""A program that is run for the length of a `with`, and is gone afterwards."""
+"""A program that is run for the length of a `with`, and is gone afterwards: also where this process is killed in it."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 # How long what was told to stop may take, before it is killed; a guest wipes itself meanwhile.
 _STOP_SECONDS: Final = 5.0
+# The kernel kills what follows with whoever started it, and forgets that at no execve(2) of an ordinary program. Whose
+# parent is another one by then has missed it (PR_SET_PDEATHSIG(2const)). A program of its own, for nothing may be run
+# between fork and exec where there are threads.
+_TIED: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Child:
-    """A process of one's own; ended with the `with`.
+    """A process of one's own; ended with the `with`, and killed with the thread that started it.
 
     Args:
-        process: Started, and nobody else's to wait for.
+        words: The program and its arguments.
+        output: Where what it prints goes.
+        errors: Where what else it says goes.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process: Final = process
+    def __init__(self, words: tuple[str, ...], *, output: IO[bytes] | int, errors: IO[bytes]) -> None:
+        self._process: Final = subprocess.Popen(  # the caller's fixed program, no shell
+            (sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *words),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+        )
 
     @property
     def pid(self) -> int:

@@ -49,13 +49,7 @@ class GuestProcess(Child):
         files = ("--manifest", str(manifest), "--simulated-root-out", str(root))
         self._log: Final = log
         with log.open("wb") as said:
-            process = subprocess.Popen(  # fixed program, no shell
-                (*_PROGRAM, "guest", "serve", *options, *files),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-            )
-        super().__init__(process)
+            super().__init__((*_PROGRAM, "guest", "serve", *options, *files), output=subprocess.PIPE, errors=said)
 
     def wait_ready(self) -> Serving:
         """Wait until the guest takes connections.

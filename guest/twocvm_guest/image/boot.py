@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +102,7 @@ class Machine(Child):
 
     Raises:
         UnsupportedError: NO_EMULATOR.
+        OSError: `log` cannot be written.
     """
 
     def __init__(self, image: ImageFolder, given: Hardware, *, log: Path) -> None:
@@ -112,10 +112,7 @@ class Machine(Child):
         log.write_bytes(b"")
         self.url: Final = f"https://127.0.0.1:{given.port}"
         with log.with_suffix(".qemu").open("wb") as said:
-            process = subprocess.Popen(
-                emulator_words(image, given, log), stdin=subprocess.DEVNULL, stdout=said, stderr=said
-            )
-        super().__init__(process)
+            super().__init__(emulator_words(image, given, log), output=said, errors=said)
 
     def console(self) -> str:
         """Return what the machine has written to its serial line so far."""

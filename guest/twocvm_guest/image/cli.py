@@ -103,6 +103,8 @@ def write_disk(
         written = write_payload(folder, out)
     except OSError as error:
         raise unusable(str(error.filename), error, option="--out") from error
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
     if output is OutputForm.JSON:
         write_json(
             {
@@ -153,9 +155,17 @@ def boot(
     from .folder import read_image
 
     read = read_image(folder)
-    # Else the machine would outlive this process.
+    try:
+        given = hardware(read, payload=payload)
+    except OSError as error:
+        raise unusable(str(error.filename), error, option="--payload") from error
+    # Told to end, this tells the machine, as at an interrupt; where this is killed, the kernel kills the machine.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Machine(read, hardware(read, payload=payload), log=log) as machine:
+    try:
+        machine = Machine(read, given, log=log)
+    except OSError as error:
+        raise unusable(log, error, option="--log") from error
+    with machine:
         if read.variant is Variant.DEVELOPMENT:
             ready = machine.wait_for("ready", seconds=START_SECONDS)
             sys.stdout.write(json.dumps({**ready, "listen": machine.url}) + "\n")

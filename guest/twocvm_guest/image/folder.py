@@ -95,8 +95,8 @@ def read_image(folder: Path) -> ImageFolder:
     """
     try:
         raw, kernel, initrd = ((folder / name).read_bytes() for name in (ABOUT, KERNEL, INITRD))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MalformedError(_DOCUMENT, "", f"there is no {Path(error.filename).name!r}") from error
+    except OSError as error:
+        raise MalformedError(_DOCUMENT, "", f"{Path(error.filename).name!r}: {error.strerror}") from error
     value = strictjson.parse(raw, document=_DOCUMENT, max_bytes=_MAX_BYTES)
     members = {"schema", "variant", "kernel_sha256", "initrd_sha256", "software"}
     fields = Fields(value, document=_DOCUMENT, pointer="", required=members)

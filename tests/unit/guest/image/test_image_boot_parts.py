@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.guest_process import gone
+from tests.support.processes import uncounted
 
+from twocvm_guest.child import Child
 from twocvm_guest.demo.machine import GuestMachine
 from twocvm_guest.image import filelist
-from twocvm_guest.image.boot import NETWORK, Machine, emulator_words, hardware, parse_event
+from twocvm_guest.image.boot import EMULATOR, NETWORK, Machine, emulator_words, hardware, parse_event
 from twocvm_guest.image.build import Image
 from twocvm_guest.image.command_line import Variant, parse_command_line
 from twocvm_guest.image.folder import ABOUT, ImageFolder, read_image, write_image
@@ -64,6 +72,7 @@ def test_written_is_read(image: ImageFolder) -> None:
         lambda folder: (folder / "kernel").write_bytes(b"other"),
         lambda folder: (folder / "initrd").write_bytes(b"other"),
         lambda folder: (folder / "initrd").unlink(),
+        lambda folder: (folder / "initrd").rename(folder / "other") and (folder / "initrd").mkdir(),
         lambda folder: (folder / ABOUT).write_bytes(b"{}"),
         lambda folder: _change(folder, "variant", "other"),
         lambda folder: _change(folder, "software", "zz"),
@@ -165,6 +174,63 @@ def test_no_emulator_is_said(image: ImageFolder, tmp_path: Path, monkeypatch: py
     with pytest.raises(UnsupportedError) as refused:
         Machine(image, hardware(image), log=tmp_path / "log")
     assert refused.value.code == "NO_EMULATOR"
+
+
+@pytest.mark.parametrize(
+    ("option", "place"), [("--log", "none/log"), ("--log", "image"), ("--payload", "none"), ("--payload", "image")]
+)
+def test_files_that_cannot_be_used_are_a_usage_error(
+    image: ImageFolder,
+    emulator: Path,
+    option: str,
+    place: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log that cannot be written and a disk that cannot be read are named, and nothing is booted."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    script(emulator, f"touch {tmp_path / 'booted'}")
+    words = {"--log": str(tmp_path / "log")} | {option: str(tmp_path / place)}
+    given = [word for pair in words.items() for word in pair]
+    assert run_command(["image", "boot", str(image.folder), *given]) == 2
+    said = capsys.readouterr().err
+    assert option in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "booted").exists()
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("real", [False, True])
+def test_machine_ends_with_its_command(image: ImageFolder, tmp_path: Path, *, real: bool, way: signal.Signals) -> None:
+    """However `image boot` is ended, no emulator goes on: neither a script in its place, nor QEMU that stands still."""
+    emulator = tmp_path / "bin" / EMULATOR
+    emulator.parent.mkdir()
+    found = shutil.which(EMULATOR)
+    if real and found is None:
+        pytest.skip(f"{EMULATOR} is not here")
+    text = f"exec {found} -nodefaults -display none -S" if real else "exec sleep 600"
+    script(emulator, f"echo $$ > {tmp_path / 'pid'}\n{text}")
+    command = [sys.executable, "-c", "from twocvm_guest.main import main; main()", "image", "boot", str(image.folder)]
+    path = f"{emulator.parent}{os.pathsep}{os.environ['PATH']}"
+    with subprocess.Popen([*command, "--log", str(tmp_path / "log")], env={**uncounted(), "PATH": path}) as process:
+        while not (tmp_path / "pid").is_file() or not (pid := (tmp_path / "pid").read_text()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(way)
+        assert process.wait(30.0) == (130 if way is signal.SIGTERM else -way)
+    assert gone({int(pid)})
+
+
+def test_program_whose_parent_is_gone_already_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the parent was killed before the kernel was asked, the program finds another one and does nothing."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with (
+        (tmp_path / "said").open("wb") as said,
+        Child(("touch", str(tmp_path / "x")), output=said, errors=said) as child,
+    ):
+        assert child.wait_ended(20.0) == 0
+    assert not (tmp_path / "x").exists()
 
 
 def test_commands(
