@@ -1,4 +1,4 @@
-"""What takes a boot for each case: a reset in every state, the machine's own time, dates far off, what stops it early.
+"""What takes a boot for each case: a reset in every state, time and dates, a payload, what stops a machine early.
 
 On demand (`make boots`), for they take minutes; what every run of the tests boots is in `test_image_boot` and
 `tests/attack/test_machine_host.py`.
@@ -9,26 +9,32 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.actor import ACTOR
 from tests.support.host_input import HostInput
 from tests.support.images import shared_folder
-from tests.support.launches import finish, reach, require_new_launch
+from tests.support.launches import at_once, finish, reach, require_new_launch
 from tests.support.machine import (
     EVERY_BOOT,
     ON_DEMAND,
     PATIENCE_SECONDS,
     HostedMachine,
+    Outsider,
     development_image,
+    image_to_boot,
     machine_world,
     outsiders,
 )
 
 from twocvm_guest.image.boot import Hardware, Machine, emulator_words, hardware, parse_event
+from twocvm_guest.image.command_line import Variant
 from twocvm_guest.image.folder import ImageFolder
+from twocvm_guest.image.payload import write_payload
 from twocvm_guest.session.machine import State
-from twocvm_verifier.errors import HandshakeError
+from twocvm_verifier.errors import HandshakeError, ReleaseError
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(not EVERY_BOOT, reason=ON_DEMAND)]
 
@@ -122,6 +128,61 @@ def test_a_machine_with_a_date_far_off_serves_and_is_judged_by_others_clocks(
         with pytest.raises(HandshakeError) as refused:
             machine.state()
         assert refused.value.code in {"CHAIN_EXPIRED", "CHAIN_NOT_YET_VALID"}
+
+
+def payload_of(folder: Path, *contents: bytes) -> Path:
+    """A disk with these files."""
+    folder.mkdir()
+    for number, content in enumerate(contents):
+        (folder / str(number)).write_bytes(content)
+    write_payload(folder, folder.with_suffix(".img"))
+    return folder.with_suffix(".img")
+
+
+def test_what_the_machine_brought_is_named_by_its_owners_and_run(image: ImageFolder, tmp_path: Path) -> None:
+    """A component and data of the payload are released by name and run; what is on no disk is refused and then sent."""
+    records = b"one of many rows\n" * 50_000
+    held = {"analytics": {"step-0"}, "hospital-a": {"records-a"}, "hospital-b": {"records-b"}}
+    with HostedMachine(image, folder=tmp_path, payload=payload_of(tmp_path / "brought", ACTOR, records)) as machine:
+        machine.serving()
+        machine.world = machine_world(machine)
+        machine.world.content["records-a"] = records
+        everybody = outsiders(machine, tmp_path / "participants", "read /in/records-a/data")
+        everybody["analytics"].lock()
+
+        def release(side: Outsider) -> None:
+            if side.name == "hospital-b":
+                with pytest.raises(ReleaseError) as refused:
+                    side.release(held=held[side.name], wait_seconds=PATIENCE_SECONDS)
+                assert refused.value.code == "ITEM_NOT_HELD"
+                side.release(wait_seconds=PATIENCE_SECONDS)
+            else:
+                side.release(held=held[side.name], wait_seconds=PATIENCE_SECONDS)
+
+        at_once(everybody, release)
+        assert machine.wait_state("completed", "failed") == "completed"
+        with everybody["analytics"].connect() as session:
+            assert b"read: " + records[:64] in session.output("model").read()
+        ignored = machine.events()["made"]["ignored"]
+        assert isinstance(ignored, list)
+        assert not any(row.startswith("disk:") for row in ignored)
+
+
+@pytest.mark.parametrize("variant", Variant)
+def test_another_payload_than_the_measured_one_ends_the_machine(
+    variant: Variant, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A host that exchanges the disk has no guest: the first process finds another root, and says so in its own way."""
+    image = image_to_boot(variant, shared_folder(tmp_path_factory))
+    named, other = (hardware(image, payload=payload_of(tmp_path / name, name.encode())) for name in ("named", "other"))
+    with Machine(image, replace(other, command_line=named.command_line), log=tmp_path / "log") as machine:
+        assert machine.wait_ended(PATIENCE_SECONDS) == 0
+        said, events = machine.console(), machine.events()
+    if variant is Variant.PRODUCTION:
+        assert said.splitlines() == ["twocvm PAYLOAD"]
+    else:
+        assert "another root" in str(events["refused"]["error"])
+        assert "made" not in events
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,15 @@ class Client:
         state: str = self.get("/v1/session").json()["state"]
         return state
 
+    def wait_for(self, *states: str, seconds: float) -> str:
+        """Wait until the session is in one of `states`, and return it."""
+        last = time.monotonic() + seconds
+        while (state := self.state()) not in states:
+            if time.monotonic() > last:
+                raise TimeoutError(f"the session is {state}, want {states}")
+            time.sleep(0.02)
+        return state
+
     def log(self) -> tuple[Event, ...]:
         """Return the event log as it is served."""
         return parse_log(self.get("/v1/log").content)

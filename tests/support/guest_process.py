@@ -235,13 +235,8 @@ class Side:
 
     def wait_for(self, *states: str) -> str:
         """Wait until the session is in one of `states`, and return it."""
-        last = time.monotonic() + PATIENCE_SECONDS
         with self.connect() as client:
-            while (state := client.state()) not in states:
-                if time.monotonic() > last:
-                    raise TimeoutError(f"the session is {state}, want {states}")
-                time.sleep(0.02)
-        return state
+            return client.wait_for(*states, seconds=PATIENCE_SECONDS)
 
 
 def files_with(secret: bytes, *folders: Path) -> list[Path]:

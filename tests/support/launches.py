@@ -77,9 +77,9 @@ def reach(state: State, machine: HostedMachine, folder: Path) -> Held:
         session.join(everybody[ASKED].files)
         session.withdraw()
     elif state is State.COLLECTING:
-        _all(everybody, _join)
+        at_once(everybody, _join)
     elif state is not State.LOCKED:
-        _all(everybody, lambda side: side.release(wait_seconds=PATIENCE_SECONDS))
+        at_once(everybody, lambda side: side.release(wait_seconds=PATIENCE_SECONDS))
         # An end that was not meant is not waited for.
         assert machine.wait_state(state.value, *(ended.value for ended in ENDED)) == state.value
     return _held(state, machine, everybody, session=session)
@@ -143,7 +143,8 @@ def finish(machine: HostedMachine, held: Held) -> None:
     machine.host.wait_for("SHUTDOWN")
 
 
-def _all(everybody: dict[str, Outsider], act: Callable[[Outsider], None]) -> None:
+def at_once(everybody: dict[str, Outsider], act: Callable[[Outsider], None]) -> None:
+    """Have everybody do something at the same time, and raise the first failure."""
     with ThreadPoolExecutor(len(everybody)) as pool:
         for done in [pool.submit(act, side) for side in everybody.values()]:
             done.result()

@@ -86,6 +86,7 @@ class HostedMachine(Machine):
         image: A development image.
         folder: For its console and whatever it leaves.
         words: Further words for the emulator.
+        payload: The disk that it brings, if any.
         date: What its clock shows when it is switched on; that of its participants unless given.
         after: A machine that was switched off, in whose place this one is started.
 
@@ -103,12 +104,13 @@ class HostedMachine(Machine):
         *,
         folder: Path,
         words: tuple[str, ...] = (),
+        payload: Path | None = None,
         date: str = f"{AT:%Y-%m-%dT%H:%M:%S}",
         after: HostedMachine | None = None,
     ) -> None:
         self._socket: Final = folder / "qmp"
         monitor = ("-qmp", f"unix:{self._socket},server=on,wait=off")
-        given = hardware(image, words=(*monitor, "-rtc", f"base={date}", *words))
+        given = hardware(image, words=(*monitor, "-rtc", f"base={date}", *words), payload=payload)
         self.launches: Final = Launches() if after is None else after.launches
         if after is not None:
             given = replace(given, port=after.port)
@@ -194,13 +196,8 @@ class HostedMachine(Machine):
 
     def wait_state(self, *states: str) -> str:
         """Wait until the session is in one of `states`, and return it."""
-        last = time.monotonic() + PATIENCE_SECONDS
         with self.connect() as client:
-            while (state := client.state()) not in states:
-                if time.monotonic() > last:
-                    raise TimeoutError(f"the session is {state}, want {states}")
-                time.sleep(0.02)
-        return state
+            return client.wait_for(*states, seconds=PATIENCE_SECONDS)
 
 
 class Outsider(Side):
@@ -256,16 +253,22 @@ def machine_world(machine: HostedMachine, *, deadline_seconds: int = DEADLINE_SE
 
 
 def development_image(folder: Path) -> ImageFolder:
-    """Return the development image; skips where it cannot be had.
+    """Return the development image; as `image_to_boot`."""
+    return image_to_boot(Variant.DEVELOPMENT, folder)
+
+
+def image_to_boot(variant: Variant, folder: Path) -> ImageFolder:
+    """Return an image; skips where it cannot be had.
 
     Args:
+        variant: Which one.
         folder: As `shared_folder`.
     """
     if shutil.which(EMULATOR) is None:
         pytest.skip(f"{EMULATOR} is not here: nothing is booted")
-    image = next(each for each in built_images(folder) if each.variant is Variant.DEVELOPMENT)
-    place = folder / "development"
-    with (folder / "development.lock").open("w") as turn:
+    image = next(each for each in built_images(folder) if each.variant is variant)
+    place = folder / variant.value
+    with (folder / f"{variant.value}.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not (place / "image.json").exists():
             write_image(image, place)
