@@ -52,7 +52,7 @@ class Tree:
         """Add a file; folders above it come along.
 
         Raises:
-            ValueError: The path is taken, or leads out of the tree.
+            ValueError: The path is taken, leads out of the tree, or lies below what is no folder.
         """
         self._add(Entry(path=path, mode=_PROGRAM if program else _PLAIN, content=content, origin=origin))
 
@@ -94,7 +94,9 @@ class Tree:
             raise ValueError(f"{entry.path!r}: is no path inside an image")
         if entry.path in self._entries:
             raise ValueError(f"{entry.path!r}: is from {self._entries[entry.path].origin} and from {entry.origin}")
-        for parent in reversed(PurePosixPath(entry.path).parents):
-            if (name := str(parent)) != "." and name not in self._entries:
-                self._entries[name] = Entry(path=name, mode=_FOLDER, content=b"", origin=IMAGE)
+        for parent in map(str, reversed(PurePosixPath(entry.path).parents[:-1])):
+            above = self._entries.setdefault(parent, Entry(path=parent, mode=_FOLDER, content=b"", origin=IMAGE))
+            # What lies behind a link would be written to wherever that leads on the building machine.
+            if not stat.S_ISDIR(above.mode):
+                raise ValueError(f"{entry.path!r}: {parent!r} is no folder")
         self._entries[entry.path] = entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import stat
@@ -80,38 +81,57 @@ def test_tree_has_each_path_once_and_raises_nothing() -> None:
     """Folders come along, permissions are only read and run, and a path that is taken or leads out is refused."""
     tree = Tree()
     tree.add_file("usr/bin/su", b"s", program=True, origin="login 1")
+    tree.add_file("usr/bin/su.conf", b"c", program=False, origin="login 1")
     tree.add_link("bin", "usr/bin", origin="base 1")
-    assert [(each.path, stat.filemode(each.mode)) for each in tree.entries()] == [
-        ("bin", "lrwxrwxrwx"),
-        ("usr", "drwxr-xr-x"),
-        ("usr/bin", "drwxr-xr-x"),
-        ("usr/bin/su", "-r-xr-xr-x"),
+    assert [(each.path, stat.filemode(each.mode), each.origin) for each in tree.entries()] == [
+        ("bin", "lrwxrwxrwx", "base 1"),
+        ("usr", "drwxr-xr-x", IMAGE),
+        ("usr/bin", "drwxr-xr-x", IMAGE),
+        ("usr/bin/su", "-r-xr-xr-x", "login 1"),
+        ("usr/bin/su.conf", "-r--r--r--", "login 1"),
     ]
-    for path in ("usr/bin/su", "/etc", "a/../b", "", "a//b"):
+    for path in ("usr/bin/su", "usr/bin", "/etc", "a/../b", "a/./b", "", "a//b"):
         with pytest.raises(ValueError, match=r"is (from|no path)"):
+            tree.add_file(path, b"", program=False, origin="other 1")
+    for path in ("bin/sh", "usr/bin/su/x/y"):
+        with pytest.raises(ValueError, match="no folder"):
             tree.add_file(path, b"", program=False, origin="other 1")
     tree.remove("bin")
     assert tree["usr/bin/su"].content == b"s"
+    assert [each.path for each in tree.entries()] == ["usr", "usr/bin", "usr/bin/su", "usr/bin/su.conf"]
+
+
+def test_tree_is_written_as_it_is(tmp_path: Path) -> None:
+    """For programs that run here: files with their permissions, folders, and links that lead where they say."""
+    tree = Tree()
+    tree.add_file("usr/bin/su", b"s", program=True, origin="login 1")
+    tree.add_file("usr/text", b"t", program=False, origin="login 1")
+    tree.add_link("bin", "usr/bin", origin="base 1")
+    tree.add_folder("run")
+    tree.write(tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} >= {"run", "bin", "usr/bin/su"}
+    assert (tmp_path / "bin").readlink() == Path("usr/bin")
+    assert (tmp_path / "bin" / "su").read_bytes() == b"s"
+    modes = {name: stat.S_IMODE((tmp_path / "usr" / name).stat().st_mode) for name in ("bin/su", "text")}
+    assert modes == {"bin/su": 0o555, "text": 0o444}
 
 
 def test_archive_is_the_kernels_form() -> None:
-    """Each record has its magic, a padded name and padded content, and the end is marked; no time is in it."""
+    """Each record is rebuilt whole: magic, 13 numbers, padded name and content; no owner and no time is in any."""
     tree = Tree()
-    tree.add_file("init", b"#!", program=True, origin=IMAGE)
+    tree.add_file("init", b"#!x", program=True, origin=IMAGE)
+    tree.add_link("sbin", "run", origin=IMAGE)
     tree.add_folder("run")
     raw = cpio.archive(tree.entries())
-    assert len(raw) % 512 == 0
-    position, names = 0, []
-    while not names or names[-1] != "TRAILER!!!":
-        assert raw[position : position + 6] == b"070701"
-        fields = [int(raw[position + 6 + 8 * n : position + 14 + 8 * n], 16) for n in range(13)]
-        named, size = fields[11], fields[6]
-        assert fields[2:4] == [0, 0]
-        assert fields[5] == 0
-        names.append(raw[position + 110 : position + 110 + named - 1].decode())
-        position += (110 + named + 3) // 4 * 4
-        position += (size + 3) // 4 * 4
-    assert names == ["init", "run", "TRAILER!!!"]
+    records = [("init", 0o100555, 1, b"#!x"), ("run", 0o040755, 2, b""), ("sbin", 0o120777, 1, b"run")]
+    expected = b""
+    for number, (name, mode, links, content) in enumerate([*records, ("TRAILER!!!", 0, 1, b"")], 1):
+        inode = number if mode else 0
+        fields = (inode, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        expected += "".join(("070701", *(f"{field:08X}" for field in fields), name, "\0")).encode()
+        expected += bytes(-len(expected) % 4) + content
+        expected += bytes(-len(expected) % 4)
+    assert raw == expected + bytes(-len(expected) % 512)
 
 
 def test_list_of_files_shows_every_change() -> None:
@@ -119,15 +139,26 @@ def test_list_of_files_shows_every_change() -> None:
     tree = Tree()
     tree.add_file("usr/bin/python3.11", b"p", program=True, origin="python 1")
     tree.add_link("lib", "usr/lib", origin=IMAGE)
+    tree.add_link("usr/bin/python3", "python3.11", origin="python 1")
+    tree.add_file("init", b"changes with this distribution", program=True, origin=IMAGE)
     tree.add_file("site/twocvm_guest/a.py", b"a", program=False, origin="twocvm 0.1.0")
     listed = filelist.render(tree.entries())
-    assert "twocvm" not in listed
-    assert "lrwxrwxrwx lib -> usr/lib  image" in listed
+    assert listed.splitlines() == [
+        "-r-xr-xr-x init  image",
+        "lrwxrwxrwx lib -> usr/lib  image",
+        "drwxr-xr-x site  image",
+        "drwxr-xr-x usr  image",
+        "drwxr-xr-x usr/bin  image",
+        "lrwxrwxrwx usr/bin/python3 -> python3.11  python 1",
+        f"-r-xr-xr-x usr/bin/python3.11 {hashlib.sha256(b'p').hexdigest()}  python 1",
+    ]
     filelist.require_same(listed, listed)
-    for other in (listed.replace("python 1", "python 2"), listed.replace("-r-x", "-r--"), listed + "x\n"):
-        with pytest.raises(BindingError) as refused:
-            filelist.require_same(other, listed)
-        assert refused.value.code == "IMAGE_FILES_DIFFER"
+    fewer = listed.replace("drwxr-xr-x usr  image\n", "")
+    for other in (listed.replace("python 1", "python 2"), listed.replace("-r-x", "-r--"), listed + "x\n", fewer):
+        for built, committed in ((other, listed), (listed, other)):
+            with pytest.raises(BindingError) as refused:
+                filelist.require_same(built, committed)
+            assert refused.value.code == "IMAGE_FILES_DIFFER"
 
 
 def module(*needed: str) -> bytes:
@@ -137,8 +168,10 @@ def module(*needed: str) -> bytes:
 
 def test_modules_come_after_what_they_need() -> None:
     """The order loads what is needed first, each once; hyphens and underscores are the same."""
-    known = {"net_failover": module("failover"), "failover": module(), "virtio_net": module("net_failover")}
-    assert list(modules.with_needs(known, ["virtio-net", "failover"])) == ["failover", "net_failover", "virtio_net"]
+    known = {"net_failover": module("failover"), "failover": module(), "virtio-net": module("net-failover")}
+    loaded = modules.with_needs(known, ["virtio_net", "failover"])
+    assert list(loaded) == ["failover", "net_failover", "virtio-net"]
+    assert loaded["failover"] == lzma.decompress(module())
     assert modules.needs(b"no section") == ()
     with pytest.raises(ValueError, match="has none"):
         modules.with_needs(known, ["e1000"])
