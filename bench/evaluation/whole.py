@@ -12,9 +12,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import wasmtime
@@ -30,7 +31,11 @@ from .ended import SECONDS, ended
 from .model import Comparison, Configuration, FailedError, Offer, Opened, Timing
 from .process import Request
 
-NATIVE: Final = Configuration(name="native", title="native process", flags="clang x86-64-v3, strict")
+# By the compiler: of both, the faster counts.
+NATIVE: Final = {
+    "gcc": Configuration(name="native-gcc", title="native process, gcc", flags="x86-64-v3, strict"),
+    "clang": Configuration(name="native", title="native process, clang", flags="x86-64-v3, strict"),
+}
 BARE: Final = Configuration(name="bare", title="bare wasmtime, a process", flags="wasmtime's own defaults")
 SAME: Final = Configuration(
     name="bare-same", title="bare wasmtime, set up as in a worker", flags="the runtime's settings"
@@ -51,7 +56,7 @@ WHOLE_COMPARISONS: Final = (
         at_most=RUNTIME_OVER_BARE,
     ),
     Comparison(name=SETTINGS, step="run", of=("bare-same",), over=("bare",)),
-    Comparison(name=OVER_NATIVE, step="run", of=("runtime",), over=("native",)),
+    Comparison(name=OVER_NATIVE, step="run", of=("runtime",), over=tuple(each.name for each in NATIVE.values())),
 )
 _ONCE: Final = Path(__file__).with_name("once.py")
 
@@ -61,13 +66,11 @@ class Whole:
     """What whole runs are made of.
 
     Attributes:
-        native: A shared library.
         main: The component that has the entry.
         callee: What it calls, if it does.
         calls: The names by which it does.
     """
 
-    native: Path
     main: Path
     callee: Path | None
     calls: tuple[Call, ...]
@@ -80,14 +83,35 @@ class Whole:
         return as_in_the_runtime(self.main, self.callee, calls=self.calls, imports=FILES_IMPORTS)
 
 
-def whole_offers(made: Callable[[], Whole], request: Request, *, memory_bytes: int) -> tuple[Offer, ...]:
-    """Return the four configurations of a whole run; `made` may raise `MissingError`."""
+def whole_offers(
+    made: Callable[[], Whole],
+    request: Request,
+    *,
+    memory_bytes: int,
+    natives: Mapping[str, Callable[[], Path]] = MappingProxyType({}),
+) -> tuple[Offer, ...]:
+    """Return the configurations of a whole run; what makes something may raise `MissingError`.
+
+    Args:
+        made: Makes components.
+        request: What is asked.
+        memory_bytes: What the runtime lets it have.
+        natives: Makes a shared library, by its compiler.
+    """
     return (
-        Offer(configuration=NATIVE, open=lambda: _once("native", made().native, request), build=made),
-        Offer(configuration=BARE, open=lambda: _once("engine", engine.compiled(made().composite), request)),
+        *(_native(NATIVE[compiler], library, request) for compiler, library in natives.items()),
+        Offer(
+            configuration=BARE,
+            open=lambda: _once("engine", engine.compiled(made().composite), request),
+            build=made,
+        ),
         Offer(configuration=SAME, open=lambda: _once_as_in_a_worker(made(), request)),
         Offer(configuration=RUNTIME, open=lambda: _in_runtime(made(), request, memory_bytes)),
     )
+
+
+def _native(configuration: Configuration, library: Callable[[], Path], request: Request) -> Offer:
+    return Offer(configuration=configuration, open=lambda: _once("native", library(), request), build=library)
 
 
 def _once(kind: str, path: Path, request: Request) -> Opened:

@@ -10,6 +10,7 @@ from bench.evaluation.judge import Verdict, disturbed, merged, verdict
 from bench.evaluation.model import Plan
 from bench.evaluation.runs import Column, Measured
 from bench.evaluation.statistic import ratio, summary
+from bench.evaluation.whole import OVER_NATIVE
 from tests.support.evaluations import COMPARISON, absent, column, measured, timing
 
 NATIVE = column("gcc", [1.0, 1.0, 1.0])
@@ -101,7 +102,10 @@ def test_a_chase_in_l1_under_a_nanosecond_gives_no_ratio() -> None:
 
 
 def test_a_whole_run_may_wait() -> None:
-    """What the runtime waits for is its own, so that no run of it is left out for that, as no other configuration's."""
+    """What the runtime waits for is its own, so that no run of it is left out for that, as no other configuration's.
+
+    And each is held against the faster of two compilers.
+    """
     wholes = [
         each
         for name in ("arithmetic", "memory", "inference")
@@ -110,6 +114,10 @@ def test_a_whole_run_may_wait() -> None:
     ]
     assert len(wholes) == 10
     assert not any(each.busy for each in wholes)
+    for each in wholes:
+        over_native = next(comparison.over for comparison in each.comparisons if comparison.name == OVER_NATIVE)
+        assert over_native == ("native-gcc", "native")
+        assert {*over_native, "runtime"} <= {offer.configuration.name for offer in each.offers}
 
 
 @pytest.mark.parametrize(
