@@ -7,8 +7,16 @@ TESTS  ?= tests
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 SECONDS ?= 60
 MINUTES ?= 10
+# Of the tests hundreds of processes begin: without bytecode, each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: image image-demo boots demo test check again bench evaluation components docs fuzz saturation lock clean help
+# Both check every file's digest. uv takes seconds where pip takes a minute, but knows nothing of how pip is set up.
+define install
+@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes $(1) 2>/dev/null || $(PIP) --require-hashes $(1)
+endef
+
+.PHONY: image image-demo boots demo test check style covered again compilers bench evaluation components docs fuzz saturation lock clean help
 
 help:
 	@echo "make demo        three organisations, one guest, real data, on this machine"
@@ -29,11 +37,15 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) $(TESTS)
 
-check: $(VENV)/.dev
+check: style covered
+
+style: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+covered: $(VENV)/.dev
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest $(SPREAD) $(TESTS) || $(MAKE) --no-print-directory again
 	$(BIN)/python -m coverage combine -q
@@ -51,13 +63,16 @@ boots: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
+# What builds components of each language.
+compilers: $(VENV)/.dev
+	$(call install,--no-deps -r tools/components/requirements.txt)
+
 # Whatever cannot be had leaves its columns empty, with the reason.
 evaluation: $(VENV)/.dev
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/components/requirements.txt || true
+	$(call install,--no-deps -r tools/components/requirements.txt) || true
 	$(BIN)/python -m bench.evaluation run $(if $(REDUCED),--reduced) $(if $(LABEL),--label $(LABEL))
 
-components: $(VENV)/.dev
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/components/requirements.txt
+components: compilers
 	$(BIN)/python -m tools.build_components
 	git diff --exit-code -- examples
 
@@ -83,9 +98,10 @@ fuzz: $(VENV)/.dev
 saturation: $(VENV)/.dev
 	$(BIN)/python -m tools.saturation --minutes $(MINUTES)
 
-# The locks are universal (Python 3.11 to 3.14) and carry every file's hash; `uv` makes them, pip installs them.
+# The locks are universal (Python 3.11 to 3.14) and carry every file's hash.
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install -q uv
+	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate - -o requirements/uv.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group run pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --extra all --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_36 --no-annotate --generate-hashes --no-header --group image -c requirements/run.txt -o guest/twocvm_guest/image/lock/wheels.txt
@@ -96,16 +112,17 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python has no venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-deps --only-binary :all: --require-hashes -r requirements/uv.txt 2>/dev/null || true
 
 $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	@echo "installing the locked packages ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(call install,-r requirements/run.txt)
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@echo "installing the locked development packages ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(call install,-r requirements/dev.txt)
 	@touch $@
 
 clean:
