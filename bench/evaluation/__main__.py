@@ -197,9 +197,11 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _commit() -> str:
+def _commit(root: Path = ROOT) -> str:
+    """Return what is measured: 40 hex digits, and `-dirty` where files differ from that commit."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        ended = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+        ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:
         return "unknown"
     return ended.stdout.strip() or "unknown"

@@ -148,7 +148,9 @@ def into(readme: Path, table: str) -> None:
 
 def _lines(plain: Run, snp: Run | None) -> Iterator[str]:
     later = sum(bool(each.again) for each in plain.workloads)
-    commit = plain.machine["commit"][:12] + (f"; {later} workloads again later, as the report says" if later else "")
+    commit, _, changed = plain.machine["commit"].partition("-")
+    commit = commit[:12] + (" with changes" if changed else "")
+    commit += f"; {later} workloads again later, as the report says" if later else ""
     yield f"Measured on {plain.ended[:10]} on {one_line(plain.machine)}, at commit {commit}."
     yield ""
     yield "| times the best strict native, unless said | here | in SEV-SNP | paper |"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.evaluation import record
+from bench.evaluation import record, table
+from bench.evaluation.__main__ import _commit
+from bench.evaluation.runs import Runs
 from tests.support.evaluations import absent, column, measured, run
 
 
@@ -28,6 +32,20 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     (tmp_path / "plain.json").write_text(json.dumps(document))
     read = record.read(tmp_path / "plain.json").workloads[1]
     assert (read.again, read.columns[0].conditions) == ("", {})
+
+
+def test_changes_since_the_commit_are_told(tmp_path: Path) -> None:
+    """A commit is named as what was measured only where nothing was changed since; the table says it too."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    (tmp_path / "file").write_text("one")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"], ["tag", "v1"]):
+        subprocess.run([*git, *command], check=True)
+    clean = _commit(tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{40}", clean)
+    (tmp_path / "file").write_text("two")
+    assert _commit(tmp_path) == f"{clean}-dirty"
+    for commit, said in ((clean, f"{clean[:12]}."), (f"{clean}-dirty", f"{clean[:12]} with changes.")):
+        assert f"at commit {said}" in table.markdown(Runs(plain=run(commit=commit), snp=None))
 
 
 @pytest.mark.parametrize(
