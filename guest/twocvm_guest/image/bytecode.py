@@ -31,7 +31,7 @@ root = sys.argv[1]
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 for source, target in json.load(sys.stdin):
     here, there, shown = f"{root}/{source}", f"{root}/{target}", f"/{source}"
-    py_compile.compile(here, there, shown, doraise=True, quiet=2, invalidation_mode=mode)
+    py_compile.compile(here, there, shown, doraise=True, invalidation_mode=mode)
 """
 
 

@@ -6,8 +6,11 @@ The words and settings stand here once more, so that nobody changes what is meas
 from __future__ import annotations
 
 import hashlib
+import json
+import marshal
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from pathlib import Path
 import pytest
 from tests.support import nft
 
-from twocvm_guest.image import bytecode, packages
+from twocvm_guest.image import bytecode, packages, recipe
 from twocvm_guest.image.command_line import (
     FIXED,
     Payload,
@@ -27,6 +30,7 @@ from twocvm_guest.image.command_line import (
 )
 from twocvm_guest.image.init import agent, firewall, kernel, main, mounts, report, unmeasured
 from twocvm_guest.image.lock import WHEELS, Lock, Wheel, load_lock
+from twocvm_guest.image.tree import Tree
 from twocvm_guest.runtime import syscalls
 from twocvm_verifier.errors import FetchError, UnsupportedError
 
@@ -231,16 +235,61 @@ def test_builder_that_cannot_give_the_same_bytes_builds_nothing(tmp_path: Path) 
 
 def test_order_in_compiled_files_is_not_left_to_chance() -> None:
     """The compiler's Python takes the seed that it is given; it is told to ignore everything else of this machine's."""
-    words = (
-        sys.executable,
-        *bytecode.FLAGS,
-        "-c",
-        "import sys; print(hash('a'), sys.flags.hash_randomization, sys.path)",
-    )
+    asked = "hash('a'), sys.flags.hash_randomization, sys.flags.safe_path, sys.flags.no_user_site, sys.flags.no_site"
+    program = f"import sys; print({asked}, sys.flags.dont_write_bytecode, sys.path)"
+    words = (sys.executable, *bytecode.FLAGS, "-c", program)
     environments = ({**bytecode.ORDERED, "HOME": home} for home in ("/one", "/another"))
     said = {subprocess.run(words, env=each, check=True, capture_output=True).stdout for each in environments}
     assert len(said) == 1
-    assert said.pop().split()[1] == b"0"
+    assert said.pop().split()[1:6] == [b"0", b"True", b"1", b"1", b"1"]
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's Python in the place of the image's; skips where addresses cannot be fixed."""
+    monkeypatch.setattr(bytecode, "run_inside", lambda _, __, *arguments: (sys.executable, *arguments))
+    if subprocess.run(("setarch", "-R", "true"), capture_output=True, check=False).returncode:
+        pytest.skip("personality(2) is not allowed here")
+
+
+def test_compiled_files_have_nothing_of_the_building_machine(compiler: None, tmp_path: Path) -> None:
+    """They are never compared with their sources, name them as the image does, and take others' places."""
+    own, other = f"{recipe.SITE}/twocvm_x/a.py", "usr/lib/python3.11/b.py"
+    tree = Tree()
+    for path in (own, other):
+        tree.add_file(path, b"def f(): pass", program=False, origin="x 1")
+    tree.write(tmp_path)
+    bytecode.compile_all(tree, tmp_path)
+    compiled = f"{recipe.SITE}/twocvm_x/__pycache__/a.cpython-311.pyc"
+    files = {each.path for each in tree.entries() if stat.S_ISREG(each.mode)}
+    assert files == {own, compiled, f"{other}c"}
+    for path, source in ((compiled, own), (f"{other}c", other)):
+        raw = tree[path].content
+        # PEP 552: a hash is there, and nobody looks at it.
+        assert raw[4:8] == (1).to_bytes(4, "little")
+        assert marshal.loads(raw[16:]).co_filename == f"/{source}"  # noqa: S302 - compiled a moment ago
+        assert (tree[path].origin, stat.S_IMODE(tree[path].mode)) == ("x 1", 0o444)
+
+
+def test_what_is_no_python_is_no_image(compiler: None, tmp_path: Path) -> None:
+    """One file that cannot be compiled ends the build."""
+    tree = Tree()
+    tree.add_file("a.py", b"def", program=False, origin="x 1")
+    tree.write(tmp_path)
+    with pytest.raises(UnsupportedError) as refused:
+        bytecode.compile_all(tree, tmp_path)
+    assert refused.value.code == "IMAGE_NOT_BUILT"
+
+
+def test_compiler_runs_at_fixed_addresses(compiler: None) -> None:
+    """Begun anew, it has ADDR_NO_RANDOMIZE, and of its environment only what it was given."""
+    begun, _, _ = bytecode._PROGRAM.partition("root =")
+    # Python itself adds the one for its locale.
+    asked = "print(open('/proc/self/personality').read().strip(), *sorted({*os.environ} - {'LC_CTYPE'}))"
+    words = (sys.executable, *bytecode.FLAGS, "-c", begun + asked)
+    again = json.dumps([*words, "", "", "", ""])
+    said = bytecode.run_locked((*words, "", sys.executable, again, json.dumps(bytecode.ORDERED)), b"")
+    assert said.split() == [b"00040000", b"FIXED", b"PYTHONHASHSEED"]
 
 
 def test_pip_runs_nothing_that_it_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
