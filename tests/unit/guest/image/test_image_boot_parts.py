@@ -40,7 +40,7 @@ def image(tmp_path: Path) -> ImageFolder:
         kernel=b"kernel",
         initrd=b"initrd",
         entries=tuple(tree.entries()),
-        software=bytes(48),
+        software=bytes(range(48)),
     )
     return write_image(made, tmp_path / "image")
 
@@ -74,6 +74,8 @@ def test_written_is_read(image: ImageFolder) -> None:
         lambda folder: (folder / "initrd").unlink(),
         lambda folder: (folder / "initrd").rename(folder / "other") and (folder / "initrd").mkdir(),
         lambda folder: (folder / ABOUT).write_bytes(b"{}"),
+        lambda folder: (folder / ABOUT).write_bytes((folder / ABOUT).read_bytes() + b" " * (1 << 16)),
+        lambda folder: _change(folder, "schema", "other"),
         lambda folder: _change(folder, "variant", "other"),
         lambda folder: _change(folder, "software", "zz"),
     ],
@@ -93,10 +95,16 @@ def _change(folder: Path, name: str, value: str) -> None:
 
 
 def test_machine_is_plain(image: ImageFolder) -> None:
-    """No default devices, no configuration of the user's, no second start, and the image's own command line."""
-    words = emulator_words(image, hardware(image), Path("console"))
-    assert {"-nodefaults", "-no-user-config", "-no-reboot", str(image.kernel), str(image.initrd)} <= set(words)
-    assert any(word.endswith("twocvm.port=8443") for word in words)
+    """The whole command: no default devices, nothing of the user's, no second start, one port of the loopback."""
+    given = hardware(image, words=("-more",))
+    assert emulator_words(image, given, Path("console")) == (
+        *(EMULATOR, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-pku,-la57", "-smp", "2", "-m", "1024"),
+        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", given.command_line),
+        *("-netdev", f"user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:{given.port}-:8443"),
+        *("-device", "virtio-net-pci,netdev=net,romfile=", "-serial", "file:console", "-more"),
+    )
+    assert given.command_line.endswith("twocvm.port=8443")
 
 
 def test_machine_brings_its_payload(image: ImageFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,12 +146,13 @@ def test_other_lines_are_no_events(line: str) -> None:
 def test_machine_serves_and_ends(image: ImageFolder, emulator: Path, tmp_path: Path) -> None:
     """The event comes with its facts, the root is written for the participants, and the end is seen."""
     said = '{"twocvm": "ready", "platform": "simulated", "root": "PEM"}'
-    script(emulator, f"echo '{said}' >> $console; echo '[ 1.0] kernel' >> $console; echo hm >> $console; sleep 0.2")
+    noise = r"printf '[ 1.0] kernel\nhm \377\n' >> $console"
+    script(emulator, f"echo '{said}' >> $console; {noise}; sleep 0.2")
     with GuestMachine(image, root=tmp_path / "root.pem", log=tmp_path / "log") as guest:
         assert guest.wait_ready().platform == "simulated"
         assert (tmp_path / "root.pem").read_text() == "PEM"
         assert guest.wait_ended(20.0) == 0
-        assert guest.warnings() == ("hm",)
+        assert guest.warnings() == ("hm \N{REPLACEMENT CHARACTER}",)
         assert guest.pid > 0
 
 
@@ -154,6 +163,9 @@ def test_machine_that_ends_or_is_silent_is_a_failure(image: ImageFolder, emulato
         ended.wait_for("ready", seconds=20.0)
     assert refused.value.code == "MACHINE_FAILED"
     assert "Kernel panic" in str(refused.value)
+    script(emulator, "exit 1")
+    with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError, match="nothing"):
+        ended.wait_for("ready", seconds=20.0)
     own = """echo '{"twocvm": "failed", "step": "unmeasured"}' > $console; echo 'reboot: Power down' >> $console"""
     script(emulator, own)
     with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError) as refused:
