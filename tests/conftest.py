@@ -22,7 +22,10 @@ settings.load_profile("patient")
 # The tests of a file stay in one process, so that what they share is made once. The longest files begin: begun last,
 # one would run alone while the other processes have nothing left to do. Of two that share an image the second comes
 # later, when the first has built it.
-LONGEST = ("test_image_boot.py", "test_session_model.py", "test_machine_host.py", "test_authoring_languages.py")
+LONGEST = (
+    *("test_image_boot.py", "test_session_model.py", "test_machine_host.py", "test_machine_devices.py"),
+    "test_authoring_languages.py",
+)
 
 # What counts lines, where they are counted: it has all Python of this thread take two or three times as long.
 COUNTER = sys.gettrace()

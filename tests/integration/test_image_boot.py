@@ -228,17 +228,6 @@ def payload(tmp_path: Path) -> Path:
     return tmp_path / "disk"
 
 
-def test_production_image_says_only_its_codes(
-    folders: dict[Variant, ImageFolder], payload: Path, tmp_path: Path
-) -> None:
-    """With its payload and without its device a production guest ends, and nothing but two codes has left it."""
-    image = folders[Variant.PRODUCTION]
-    with Machine(image, hardware(image, payload=payload), log=tmp_path / "log") as machine:
-        assert machine.wait_ended(MOST_START_SECONDS) == 0
-        said = machine.console()
-    assert said.splitlines() == ["twocvm MADE", "twocvm ENDED_UNSUPPORTED"]
-
-
 def test_changed_block_of_a_payload_ends_the_machine(
     folders: dict[Variant, ImageFolder], payload: Path, tmp_path: Path
 ) -> None:

@@ -27,21 +27,13 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import pytest
-from tests.support.snp_firmware import INVALID_LENGTH, Change, Fail, Firmware, FirmwareError
+from tests.support.snp_firmware import Firmware
+from tests.support.snp_ioctl import COMMANDS, answer
 
 from twocvm_guest.runtime import seccomp, syscalls
 
 DEVICE: Final = b"/dev/sev-guest\0"
 MEMORY_FILE: Final = "sev-guest"
-GET_REPORT, GET_DERIVED_KEY, GET_EXT_REPORT = 0xC0205300, 0xC0205301, 0xC0205302
-PAGE_BYTES: Final = 4096
-MOST_CERTIFICATE_BYTES: Final = 0x4000
-_CALL = struct.Struct("<B7xQQII")
-_REPORT = struct.Struct("<64sI28x")
-_CERTIFICATES = struct.Struct("<QI4x")
-_ERRORS_AT: Final = 24
-_ROOM_AT: Final = 104
-
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 _ADD_DESCRIPTOR: Final = 0x4018_2103  # _IOW('!', 3, struct seccomp_notif_addfd)
@@ -58,6 +50,17 @@ class _Call(NamedTuple):
     client: int
     number: int
     arguments: tuple[int, ...]
+
+    def read(self, address: int, size: int) -> bytes:
+        # Unbuffered, so that nothing beyond what is asked for is touched.
+        with Path(f"/proc/{self.client}/mem").open("rb", buffering=0) as memory:
+            memory.seek(address)
+            return memory.read(size)
+
+    def write(self, address: int, value: bytes) -> None:
+        with Path(f"/proc/{self.client}/mem").open("r+b", buffering=0) as memory:
+            memory.seek(address)
+            memory.write(value)
 
 
 @dataclass
@@ -98,10 +101,11 @@ class StandIn:
             raise
         identity, client, _, number, _, _, *arguments = _NOTIFICATION.unpack(raw)
         call = _Call(identity, client, number, tuple(arguments))
-        if number == _OPENAT and self._read(call, arguments[1], len(DEVICE), short_ok=True) == DEVICE:
+        command = arguments[1] & 0xFFFF_FFFF
+        if number == _OPENAT and _opens_device(call):
             self._open(call)
-        elif number == _IOCTL and arguments[1] & 0xFFFF_FFFF in (GET_REPORT, GET_DERIVED_KEY, GET_EXT_REPORT):
-            self._answer(call, error=self._request(call))
+        elif number == _IOCTL and command in COMMANDS:
+            self._answer(call, error=answer(self.firmware, command, arguments[2], call))
         else:
             self._answer(call, flags=_CONTINUE)
 
@@ -117,66 +121,19 @@ class StandIn:
             fcntl.ioctl(self.listener, _ADD_DESCRIPTOR, request)
             os.close(memory)
 
-    def _request(self, call: _Call) -> int:
-        command, address = call.arguments[1] & 0xFFFF_FFFF, call.arguments[2]
-        version, request, response, _, _ = _CALL.unpack(self._read(call, address, _CALL.size))
-        if not version:
-            return errno.EINVAL
-        try:
-            if command == GET_DERIVED_KEY:
-                change = self.firmware.request()
-                key = self.firmware.derived_key(self._read(call, request, 32))
-                self._write(call, response, struct.pack("<I28x32s", change.status, change.report(key)))
-            else:
-                self._report(call, request, response, extended=command == GET_EXT_REPORT)
-        except FirmwareError as error:
-            self._write(call, address + _ERRORS_AT, struct.pack("<II", error.fail.firmware, error.fail.hypervisor))
-            return error.fail.error
-        self._write(call, address + _ERRORS_AT, bytes(8))
-        return 0
-
-    def _report(self, call: _Call, request: int, response: int, *, extended: bool) -> None:
-        report_data, vmpl = _REPORT.unpack(self._read(call, request, _REPORT.size))
-        change = self.firmware.request()
-        if extended:
-            self._certificates(call, request, change)
-        report = b"" if change.status else change.report(self.firmware.report(report_data, vmpl))
-        size = len(report) if change.size is None else change.size
-        self._write(call, response, struct.pack("<II24x", change.status, size) + report)
-
-    def _certificates(self, call: _Call, request: int, change: Change) -> None:
-        address, room = _CERTIFICATES.unpack(self._read(call, request + _REPORT.size, _CERTIFICATES.size))
-        if room > MOST_CERTIFICATE_BYTES or room % PAGE_BYTES:
-            raise FirmwareError(Fail(errno.EINVAL, firmware=0xFF, keeps_key=True))
-        wanted = -(-len(self.firmware.table) // PAGE_BYTES) * PAGE_BYTES if change.room is None else change.room
-        if room < wanted or change.room is not None:
-            self._write(call, request + _ROOM_AT, struct.pack("<I", wanted))
-            raise FirmwareError(Fail(errno.EIO, hypervisor=INVALID_LENGTH, keeps_key=True))
-        if room:
-            self._write(call, address, self.firmware.table.ljust(room, b"\0"))
-
-    def _read(self, call: _Call, address: int, size: int, *, short_ok: bool = False) -> bytes:
-        # Unbuffered, so that nothing beyond what is asked for is touched.
-        with Path(f"/proc/{call.client}/mem").open("rb", buffering=0) as memory:
-            memory.seek(address)
-            try:
-                return memory.read(size)
-            except OSError:
-                if short_ok:
-                    return b""
-                raise
-
-    def _write(self, call: _Call, address: int, value: bytes) -> None:
-        with Path(f"/proc/{call.client}/mem").open("r+b", buffering=0) as memory:
-            memory.seek(address)
-            memory.write(value)
-
     def _answer(self, call: _Call, *, error: int = 0, flags: int = 0) -> None:
         try:
             fcntl.ioctl(self.listener, seccomp.NOTIFY_ANSWER, _ANSWER.pack(call.id, 0, -error, flags))
         except OSError as gone:
             if gone.errno != errno.ENOENT:
                 raise
+
+
+def _opens_device(call: _Call) -> bool:
+    try:
+        return call.read(call.arguments[1], len(DEVICE)) == DEVICE
+    except OSError:
+        return False  # So little is there that it is another path.
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from twocvm_verifier.snp.report import SIGNED_BYTES
 
 INVALID_LENGTH, BUSY = 1, 2
 _VMPL = slice(0x30, 0x34)
+_REPORT_DATA = slice(0x50, 0x90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,21 @@ class Fail:
     keeps_key: bool = False
 
 
+def unchanged(report: bytes) -> bytes:
+    """Return a report as it is."""
+    return report
+
+
+def one_byte_short(report: bytes) -> bytes:
+    """Return a report without its last byte."""
+    return report[:-1]
+
+
+def another_request(report: bytes) -> bytes:
+    """Return a report with another REPORT_DATA."""
+    return report[: _REPORT_DATA.stop - 1] + bytes([report[_REPORT_DATA.stop - 1] ^ 1]) + report[_REPORT_DATA.stop :]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A request that is answered with something else.
@@ -53,7 +69,7 @@ class Change:
         room: How many bytes it wants for certificates, whatever they have.
     """
 
-    report: Callable[[bytes], bytes] = lambda report: report
+    report: Callable[[bytes], bytes] = unchanged
     status: int = 0
     size: int | None = None
     room: int | None = None
