@@ -81,23 +81,81 @@ def test_kept_capabilities_are_these() -> None:
 
 
 def test_nothing_that_can_be_written_to_is_run_or_a_device() -> None:
-    """No mount takes programs, and only the one of devices takes devices."""
+    """No mount takes programs, only the one of devices takes devices, and where all may write none takes another's."""
     for each in (*mounts.MOUNTS, mounts.CONFIGFS):
         assert each.flags & syscalls.MS_NOSUID
         assert each.flags & syscalls.MS_NOEXEC
         assert bool(each.flags & syscalls.MS_NODEV) is (each.kind != "devtmpfs")
+    modes = {each.target: each.options.partition("mode=")[2].partition(",")[0] for each in mounts.MOUNTS}
+    assert {target for target, mode in modes.items() if mode == "1777"} == {"/tmp", "/dev/shm"}  # noqa: S108 - its own
+    assert {mode for mode in modes.values() if mode != "1777"} == {"", "0755"}
 
 
-def test_root_ends_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file system is read-only and its mount too, and takes neither set-user-ID programs nor devices."""
-    done: list[int] = []
-    monkeypatch.setattr(syscalls, "mount", lambda _source, _target, _kind, flags, _data: done.append(flags))
-    for name in ("chdir", "chroot"):
-        monkeypatch.setattr(os, name, lambda _: None)
+Done = list[tuple[object, ...]]
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Done:
+    """What the kernel is asked for, in order, instead of being asked."""
+    asked: Done = []
+    for owner, name in ((syscalls, "mount"), (os, "chdir"), (os, "chroot")):
+        monkeypatch.setattr(owner, name, lambda *given, name=name: asked.append((name, *given)))
+    return asked
+
+
+def test_root_ends_read_only(done: Done) -> None:
+    """It is laid over the first one and entered; file system and mount are read-only, without raised rights."""
     mounts.close_root()
     closed = syscalls.MS_REMOUNT | syscalls.MS_RDONLY
-    assert done[:2] == [mounts.MS_BIND, mounts.MS_MOVE]
-    assert done[2:] == [closed, closed | mounts.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NODEV]
+    assert done == [
+        ("mount", "/", "/mnt", "none", mounts.MS_BIND, ""),
+        ("chdir", "/mnt"),
+        ("mount", ".", "/", "none", mounts.MS_MOVE, ""),
+        ("chroot", "."),
+        ("chdir", "/"),
+        ("mount", "none", "/", "none", closed, ""),
+        ("mount", "none", "/", "none", closed | mounts.MS_BIND | syscalls.MS_NOSUID | syscalls.MS_NODEV, ""),
+    ]
+
+
+def test_a_mount_is_what_is_wanted(done: Done, tmp_path: Path) -> None:
+    """With its flags, options and device; its folder is made where there is none."""
+    for target, source in ((tmp_path / "new", ""), (tmp_path, "/dev/x")):
+        mounts.mount(mounts.Mount(kind="erofs", target=str(target), flags=7, options="size=1m", source=source))
+        assert target.is_dir()
+    assert done == [
+        ("mount", "erofs", str(tmp_path / "new"), "erofs", 7, "size=1m"),
+        ("mount", "/dev/x", str(tmp_path), "erofs", 7, "size=1m"),
+    ]
+
+
+def test_serial_line_is_opened_for_a_moment_and_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that takes nothing holds nobody up, and none is left open for whoever is started."""
+    assert report.LINE == "/dev/ttyS0"
+    line = tmp_path / "line"
+    os.mkfifo(line)
+    monkeypatch.setattr(report, "LINE", str(line))
+    report.to_host("made")
+    reader = os.open(line, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        before = os.listdir("/proc/self/fd")
+        report.to_host("made")
+        assert os.read(reader, 100) == b"twocvm MADE\n"
+        with line.open("wb", buffering=0) as full:
+            os.set_blocking(full.fileno(), False)
+            while full.write(bytes(1 << 16)):
+                pass
+        report.to_host("made")
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        os.close(reader)
+    opened: list[int] = []
+    monkeypatch.setattr(os, "open", lambda _, flags: opened.append(flags) or os.dup(2))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(os, "write", lambda *_: None)
+    report.to_host("made")
+    assert opened == [os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC]
 
 
 STEPS = (
