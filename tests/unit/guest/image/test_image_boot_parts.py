@@ -16,7 +16,6 @@ import pytest
 from tests.support.guest_process import gone
 from tests.support.processes import uncounted
 
-from twocvm_guest.child import Child
 from twocvm_guest.demo.machine import GuestMachine
 from twocvm_guest.image import filelist
 from twocvm_guest.image.boot import EMULATOR, NETWORK, Machine, emulator_words, hardware, parse_event
@@ -232,17 +231,6 @@ def test_machine_ends_with_its_command(image: ImageFolder, tmp_path: Path, *, re
         process.send_signal(way)
         assert process.wait(30.0) == (130 if way is signal.SIGTERM else -way)
     assert gone({int(pid)})
-
-
-def test_program_whose_parent_is_gone_already_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the parent was killed before the kernel was asked, the program finds another one and does nothing."""
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    with (
-        (tmp_path / "said").open("wb") as said,
-        Child(("touch", str(tmp_path / "x")), output=said, errors=said) as child,
-    ):
-        assert child.wait_ended(20.0) == 0
-    assert not (tmp_path / "x").exists()
 
 
 def test_commands(

@@ -174,6 +174,18 @@ def test_guest_is_given_nothing_that_was_not_asked_for(files: list[str], capsys:
     assert "policy=0x30000,kernel-hashes=on,host-data=" + "A" * 43 + "=" in snp
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--cpu", "486"), ("--guest-policy", "all"), ("--host-data", "xy"), ("--host-data", "ab"), ("--host-data", "abc")],
+)
+def test_what_is_wrong_is_named(files: list[str], option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several options, the one that is wrong."""
+    given = {"--cpu": "EPYC-Genoa", "--guest-policy": "0x30000", "--host-data": "ab" * 32} | {option: value}
+    assert run(["launch", "command", *files, *(word for pair in given.items() for word in pair)]) == 2
+    said = capsys.readouterr().err
+    assert [each for each in given if each in said] == [option]
+
+
 @pytest.mark.parametrize("mebibytes", ["512", "8388608"])
 def test_memory_is_what_was_asked_for(files: list[str], mebibytes: str, capsys: pytest.CaptureFixture[str]) -> None:
     """From as much as a guest needs to what one slot of KVM's holds, both as memory and as what backs it."""
