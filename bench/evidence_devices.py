@@ -16,9 +16,10 @@ from pathlib import Path
 
 from bench.ratio import Ratio
 from tests.support.attested_guest import AFTER_LOCK, Scene
-from tests.support.mounted import Tsm, mounted
+from tests.support.mounted import mounted
 from tests.support.notified import device_for_thread
 from tests.support.snp_firmware import Firmware, table_of
+from tests.support.tsm_files import Tsm
 
 from twocvm_guest.attestation import Question, connection_evidence
 from twocvm_guest.platforms.configfs_tsm import ConfigfsTsm

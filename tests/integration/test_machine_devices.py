@@ -1,8 +1,8 @@
 """The production image on a device of its kernel's that has bad days: a whole session, and whatever ends it.
 
 Kernel and initrd are the image's own; what makes the device lies behind them (`tests.support.device_machine`). One boot
-is in every run of the tests: what passes comes first, then a session, and what is fatal ends it. The troubles that keep
-a guest from beginning take a boot each and are on demand (`make boots`).
+is in every run of the tests: what passes comes first, then a session, and what is fatal ends it. The same on the files
+of configfs-tsm, and the troubles that keep a guest from beginning, take a boot each and are on demand (`make boots`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from tests.support.ovmf import ovmf
 from tests.support.raw_client import RawClient, request
 from tests.support.simulated import launch
 from tests.support.snp_firmware import BUSY, Change, Fail, Firmware, another_request, one_byte_short, table_of
+from tests.support.tsm_files import somebody_writes
 
 from twocvm_guest.image.boot import EMULATOR, Machine, hardware
 from twocvm_guest.image.build import Image
@@ -54,11 +56,22 @@ TROUBLES_OF_A_START: Final = (
 )
 """What a guest takes from its device until it serves, in the order in which it asks."""
 
+TROUBLES_OF_FILES: Final = (
+    # Somebody writes in between the first time.
+    *(None, THROTTLED, Fail(errno.EINTR, keeps_key=True), None),
+    *(Fail(errno.EAGAIN, keeps_key=True), None),
+    None,
+)
+"""The same for configfs-tsm, where certificates are asked for with the report."""
+
+FILES: Final = {"piece_bytes": 97, "meddling": {"read outblob": [somebody_writes]}}
 THROTTLED_FOR_GOOD: Final = (THROTTLED,) * (len(PAUSES_SECONDS) + 1)
 REFUSED: Final = Change(status=0x16)
-LOST: Final = Fail(errno.EIO, firmware=0x16)
 MOST_REPORTS: Final = 24
 """More than the whole session here takes."""
+
+TROUBLES_OF_A_SESSION: Final = (*THROTTLED_FOR_GOOD, REFUSED, *(None,) * MOST_REPORTS)
+LOST: Final = Fail(errno.EIO, firmware=0x16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +94,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture(scope="module")
 def launched(built: Image, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     """The image that serves a session, on a device with all that passes, and with what does not at its end."""
-    troubles = (*TROUBLES_OF_A_START, *THROTTLED_FOR_GOOD, REFUSED, *(None,) * MOST_REPORTS, LOST)
-    return launched_with(built, tmp_path_factory.mktemp("image"), *troubles)
+    return launched_with(built, tmp_path_factory.mktemp("image"), *TROUBLES_OF_A_START, *TROUBLES_OF_A_SESSION, LOST)
 
 
-def launched_with(built: Image, folder: Path, *troubles: Fail | Change | None) -> Launched:
+def launched_with(
+    built: Image, folder: Path, *troubles: Fail | Change | None, files: Mapping[str, object] | None = None
+) -> Launched:
     """Return the image with a device on which these troubles come, whose host has loaded its chip's certificates."""
     platform = launch(host_data=bytes(32), measurement=MEASUREMENT)
     firmware = Firmware(platform, table_of(platform, only=("vcek", "intermediate", "ark", "crl")))
     firmware.troubles.extend(troubles)
-    return Launched(image=image_with_device(built, firmware, folder), firmware=firmware)
+    return Launched(image=image_with_device(built, firmware, folder, files=files), firmware=firmware)
 
 
 def test_an_archive_behind_the_image_is_another_measurement(built: Image, launched: Launched, tmp_path: Path) -> None:
@@ -114,15 +128,27 @@ def test_a_session_on_a_device_with_bad_days(launched: Launched, tmp_path: Path)
 
     Three participants are outside, one of whose items the machine brought along, and nothing leaves it but two codes.
     """
-    (tmp_path / "brought").mkdir()
-    (tmp_path / "brought" / "records").write_bytes(b"records-b")
-    write_payload(tmp_path / "brought", tmp_path / "disk")
-    with DeviceMachine(launched.image, launched.firmware, folder=tmp_path, payload=tmp_path / "disk") as machine:
+    require_session(launched, tmp_path)
+
+
+@pytest.mark.skipif(not EVERY_BOOT, reason=ON_DEMAND)
+def test_a_session_on_files_with_bad_days(built: Image, tmp_path: Path) -> None:
+    """The same on configfs-tsm, which comes first: also somebody else's write, and reads that give a few bytes each."""
+    troubles = (*TROUBLES_OF_FILES, *TROUBLES_OF_A_SESSION, Fail(errno.EBADMSG))
+    require_session(launched_with(built, tmp_path / "image", *troubles, files=FILES), tmp_path)
+
+
+def require_session(launched: Launched, folder: Path) -> None:
+    """Demand a whole session of a machine, and that it says nothing but that it was made and how it ended."""
+    (folder / "brought").mkdir()
+    (folder / "brought" / "records").write_bytes(b"records-b")
+    write_payload(folder / "brought", folder / "disk")
+    with DeviceMachine(launched.image, launched.firmware, folder=folder, payload=folder / "disk") as machine:
         machine.world = machine_world(machine)
         machine.serving()
         assert told(machine) == "DEVICE_BUSY"
         assert told(machine) == "DEVICE_REFUSED"
-        _run_session(machine, tmp_path / "participants")
+        _run_session(machine, folder / "participants")
         assert _asked_on(machine) in {"ATTESTATION_REFUSED", "CONNECTION_LOST"}
         assert machine.wait_ended(PATIENCE_SECONDS) == 0
         assert machine.console().splitlines() == [MADE, "twocvm ENDED_CANNOT_JUDGE"]
@@ -131,10 +157,9 @@ def test_a_session_on_a_device_with_bad_days(launched: Launched, tmp_path: Path)
 def told(machine: DeviceMachine) -> str:
     """Ask a guest for evidence that it cannot make just now, and return the code that it says so with."""
     address = urlsplit(machine.url)
-    nonce = strictjson.canonical({"nonce": strictjson.base64url(bytes(32))})
-    asked = request(
-        "POST", "/.well-known/2cvm/attest", "content-type: application/json", "connection: close", body=nonce
-    )
+    body = strictjson.canonical({"nonce": strictjson.base64url(bytes(32))})
+    fields = ("content-type: application/json", "connection: close")
+    asked = request("POST", "/.well-known/2cvm/attest", *fields, body=body)
     with RawClient((str(address.hostname), int(address.port or 0))) as client:
         client.handshake(seconds=PATIENCE_SECONDS).send(asked)
         _, _, problem = client.answer(seconds=PATIENCE_SECONDS).partition(b"\r\n\r\n")

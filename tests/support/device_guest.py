@@ -24,9 +24,10 @@ from typing import Final, Self
 import pytest
 from tests.support.guest_process import COMMAND, PATIENCE_SECONDS, GuestProcess
 from tests.support.manifests import World
-from tests.support.mounted import FileSystem, Tsm, open_fuse
+from tests.support.mounted import open_fuse
 from tests.support.notified import WATCHED, StandIn
 from tests.support.snp_firmware import Firmware
+from tests.support.tsm_files import FileSystem, Tsm
 
 # The process becomes the guest: what it sets here stays with it.
 _UNDER_FILTER: Final = f"""

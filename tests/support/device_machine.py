@@ -1,4 +1,4 @@
-"""A booted production machine with a `/dev/sev-guest` of its kernel's, for which a simulated chip answers.
+"""A booted production machine with a `/dev/sev-guest` of its kernel's, or configfs-tsm's files, and a simulated chip.
 
 The image's kernel and initrd are the published ones to the last byte. Behind the initrd lies one archive more, as a
 host could put it there, and as it could not without another measurement: Debian's own modules for devices that a
@@ -13,6 +13,7 @@ process answers for, that process, the chip, and what begins both before the ima
 
 from __future__ import annotations
 
+import pickle
 import ssl
 import time
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ from twocvm_guest.image.tree import Tree
 
 ORIGIN: Final = "a test"
 _MODULE: Final = "cuse"
-_FILES: Final = ("certtables", "cuse", "device_init", "packed_firmware", "snp_firmware", "snp_ioctl")
+_FILES: Final = ("certtables", "cuse", "device_init", "packed_firmware", "snp_firmware", "snp_ioctl", "tsm_files")
 _FOLDER: Final = device_init.FOLDER.name
 _INIT: Final = f"""#!/usr/bin/{recipe.PYTHON.rpartition("/")[2]} -ISB
 import sys
@@ -52,19 +53,24 @@ _BLOCK_BYTES: Final = 512
 _STEP_SECONDS: Final = 0.1
 
 
-def image_with_device(image: Image, firmware: Firmware, folder: Path) -> ImageFolder:
+def image_with_device(
+    image: Image, firmware: Firmware, folder: Path, *, files: Mapping[str, Any] | None = None
+) -> ImageFolder:
     """Return an image with a device behind it, in a folder.
 
     Args:
         image: The production image, as it was built.
         firmware: Answers; nobody has asked it yet. What it calls its measurement is what the image's reports will say.
         folder: New.
+        files: Arguments of a `Tsm`, for files as those of configfs-tsm in place of `/dev/sev-guest`.
     """
     tree = Tree()
     original = next(entry for entry in image.entries if entry.path == "init")
     tree.add_file("init", _INIT.encode(), program=True, origin=ORIGIN)
     tree.add_file(f"{_FOLDER}/init", original.content, program=True, origin=ORIGIN)
     tree.add_file(f"{_FOLDER}/firmware", pack(firmware), program=False, origin=ORIGIN)
+    if files is not None:
+        tree.add_file(f"{_FOLDER}/{device_init.FILES}", pickle.dumps(files), program=False, origin=ORIGIN)
     for name in _FILES:
         content = Path(__file__).with_name(f"{name}.py").read_bytes()
         tree.add_file(f"{_FOLDER}/tests/support/{name}.py", content, program=False, origin=ORIGIN)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.mounted import Entry, Tsm, mounted
+from tests.support.mounted import mounted
 from tests.support.simulated import launch
 from tests.support.snp_firmware import Change, Fail, Firmware, table_of
+from tests.support.tsm_files import Entry, Tsm
 
 from twocvm_guest.platforms.configfs_tsm import ConfigfsTsm
 from twocvm_guest.platforms.device import PAUSES_SECONDS, DeviceError
