@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
@@ -38,11 +38,22 @@ from .pace import LockTurn, Pace
 from .requests import parse_held, parse_nonce, parse_offer, peer_of, pour_body, read_body, read_json
 from .route import GuestRoute, PlainRoute
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
 _T = TypeVar("_T")
 
 _MAX_SMALL_BODY_BYTES: Final = 128
 _MAX_HELD_BYTES: Final = 256
 _CHUNK_BYTES: Final = 256 * 1024
+# FastAPI's own would tell paths, and the text of errors, to whom the environment names.
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +256,14 @@ def build_app(agent: AttestationAgent, *, clock: Clock) -> FastAPI:
         yield
         service.stop()
 
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        lifespan=lifespan,
+    )
     app.state.service = service
     app.include_router(routes)
 

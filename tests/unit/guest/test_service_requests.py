@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import Request
+from starlette.testclient import TestClient
 
+from twocvm_guest.agent import AttestationAgent
+from twocvm_guest.service.app import build_app
 from twocvm_guest.service.requests import parse_nonce, parse_offer, read_body, read_json
+from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError, ReleaseError, TwoCvmError
 
 DIGEST = b"sha-256=:" + b"A" * 43 + b"=:"
@@ -104,3 +108,20 @@ def test_nonce_is_32_bytes() -> None:
     for wrong in ({}, [], {"nonce": 1}, {"nonce": "AA"}, {"nonce": SALT.decode(), "more": 1}):
         with pytest.raises(MalformedError):
             parse_nonce(wrong)  # type: ignore[arg-type]
+
+
+def test_nothing_is_told_to_whom_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FastAPI's telemetry does not even begin: it would complain of this protocol."""
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+
+    class Stopped:
+        def stop(self) -> None:
+            """Be stopped with it."""
+
+    with TestClient(build_app(cast(AttestationAgent, Stopped()), clock=SystemClock())) as client:
+        assert client.get("/nowhere").status_code == 404
+    assert [record.name for record in caplog.records if record.name.startswith("fastapi")] == []

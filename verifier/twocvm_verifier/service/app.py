@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,17 @@ from .parts import Desk, Parts
 from .plain import Plain
 from .problems import ServiceError, problem
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+# FastAPI's own would tell paths and queries, in which there are sessions and nonces, to whom the environment names.
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _PARTS: Final = (appraise, challenge, oidc, health, pages, policies, kds)
 
 
@@ -54,6 +65,7 @@ def create_app(parts: Parts) -> Application:
         routes=[route for part in _PARTS for route in part.routes],
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
