@@ -161,8 +161,8 @@ def sha256(path: Path) -> str:
 def _compiled(command: list[str], sources: Sources, suffix: str) -> Path:
     headers = [path for folder in sources.includes for path in sorted(folder.glob("*.h"))]
     contents = [path.read_bytes() for path in (*sources.files, *headers)]
-    # Where this clone lies is no part of what is built.
-    text = " ".join(command).replace(str(ROOT), "").encode()
+    # Where this clone and its Python lie is no part of what is built.
+    text = " ".join(command).replace(sys.executable, "python").replace(str(ROOT), "").encode()
     return cached(
         [text, _version(command[0]).encode(), *contents], suffix, lambda out: ended([*command, "-o", str(out)])
     )

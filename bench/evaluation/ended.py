@@ -1,4 +1,4 @@
-"""Runs a program to its end; who does not end in time is ended, with whatever it has started."""
+"""Starts programs, and runs them to their end; who does not end in time is ended, with whatever it has started."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ended(
     """Run a program to its end and return its standard output.
 
     Args:
-        command: What is started, as the first of a group of processes.
+        command: What is started.
         seconds: How long it may take.
         cwd: Where; None is here.
         env: Its environment; None is ours.
@@ -36,16 +36,7 @@ def ended(
         FailedError: It took longer, or ended with anything but 0; the text has its last words.
     """
     name = Path(command[0]).name
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=env,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    with started(command, stdin=subprocess.DEVNULL, cwd=cwd, env=env) as process:
         try:
             output, said = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
@@ -57,6 +48,29 @@ def ended(
     if process.returncode:
         raise FailedError(f"{name} ended with {process.returncode}: {said.strip()[-_MOST_SAID:]}")
     return output
+
+
+def started(
+    command: Sequence[str], *, stdin: int, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a program as the first of a group of processes; what it says is read by whoever has it started.
+
+    Args:
+        command: What is started.
+        stdin: `DEVNULL` or `PIPE`.
+        cwd: Where; None is here.
+        env: Its environment; None is ours.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def end_all(process: subprocess.Popen[str]) -> None:

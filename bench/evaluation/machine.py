@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from twocvm_guest.platforms.detect import look_at_azure
 
+from .build import sha256
+
 # What settles the speed of memory and cores, as far as the kernel tells; a virtual machine often has none of them.
 _SETTINGS: Final = {
     "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
@@ -61,13 +63,20 @@ def tools() -> Mapping[str, str]:
     """Return the version of each tool that makes or runs something here; `missing` where it is."""
     found = {name: _first_line([name, "--version"]) for name in ("gcc", "hyperfine", "go")}
     found["clang"] = _first_line([sys.executable, "-m", "ziglang", "cc", "--version"])
-    found["python"] = f"{platform.python_implementation()} {platform.python_version()}"
+    found["python"] = python()
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def python() -> str:
+    """Return which Python this is: implementation, version, build, compiler and digest, and not where it lies."""
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    built = f"built {' '.join(platform.python_build())} with {platform.python_compiler()}"
+    return f"{version}, {built}, SHA-256 {sha256(Path(sys.executable))}"
 
 
 def is_snp_guest(paravisor: Callable[[], tuple[bool, str]] = look_at_azure) -> bool:

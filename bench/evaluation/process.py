@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .build import ROOT
-from .ended import end_all
+from .ended import end_all, started
 from .model import FailedError, Timing
 
 # One that is asked nothing more has nothing to do but to give its memory back.
@@ -48,15 +48,7 @@ class Asked:
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._process = started(command, stdin=subprocess.PIPE, cwd=ROOT)
 
     def ask(self, line: str) -> str:
         """Return what it answers.

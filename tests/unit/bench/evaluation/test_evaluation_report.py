@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -298,6 +301,14 @@ def test_a_machine_without_git_measures_all_the_same(monkeypatch: pytest.MonkeyP
     """Only the commit is not known."""
     monkeypatch.setenv("PATH", "/nonexistent")
     assert command._commit() == "unknown"
+
+
+def test_the_python_is_told_and_not_where_it_lies() -> None:
+    """Two machines with the same Python say the same of it, wherever each has it."""
+    told = machine.python()
+    assert platform.python_version() in told
+    assert told.endswith(hashlib.sha256(Path(sys.executable).read_bytes()).hexdigest())
+    assert str(Path(sys.executable).parent) not in told
 
 
 def test_what_is_under_a_paravisor_is_an_snp_guest_too() -> None:
