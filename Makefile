@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 # Both check every file's digest. uv takes seconds where pip takes a minute, but knows nothing of how pip is set up.
 define install
-@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes $(1) 2>/dev/null || $(PIP) --require-hashes $(1)
+@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes $(1) 2>/dev/null || $(PIP) --require-hashes $(1)
 endef
 
 .PHONY: image image-demo boots demo test check style covered again compilers bench evaluation components docs fuzz saturation lock clean help

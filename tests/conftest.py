@@ -6,6 +6,7 @@ Properties have no deadline, for a shared machine may pause; `timeout` bounds ev
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Generator, Iterator
@@ -23,8 +24,8 @@ settings.load_profile("patient")
 # one would run alone while the other processes have nothing left to do. Of two that share an image the second comes
 # later, when the first has built it.
 LONGEST = (
-    *("test_image_boot.py", "test_session_model.py", "test_machine_host.py", "test_machine_devices.py"),
-    "test_authoring_languages.py",
+    *("test_image_boot.py", "test_session_model.py", "test_authoring_languages.py", "test_machine_host.py"),
+    "test_machine_devices.py",
 )
 
 # What counts lines, where they are counted: it has all Python of this thread take two or three times as long.
@@ -34,6 +35,11 @@ COUNTED = ("twocvm_certs", "twocvm_verifier", "twocvm_sdk", "twocvm_guest")
 UNCOUNTED = ("tests/unit/bench/", "tests/unit/tools/")
 # Functions of the counted packages that remember what they gave.
 REMEMBERING: list[Any] = []
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run three for each two processors: for a quarter of their time tests wait, for processes, peers and clocks."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
