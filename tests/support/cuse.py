@@ -12,6 +12,7 @@ Spec: Linux, fs/fuse/cuse.c, fs/fuse/ioctl.c and include/uapi/linux/fuse.h.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -34,7 +35,6 @@ _RETRY: Final = 1 << 2
 _REGION = struct.Struct("<QQ")
 # linux/fuse.h, enum fuse_opcode.
 _OPEN, _RELEASE, _INTERRUPT, _IOCTL_CODE = 14, 18, 36, 39
-_ENOSYS: Final = 38
 
 Region: TypeAlias = tuple[int, int]
 """An address and a size."""
@@ -124,7 +124,7 @@ class Device:
             elif code in (_OPEN, _RELEASE):
                 self._reply(unique, _OPEN_ANSWER.pack(1, 0, 0) if code == _OPEN else b"")
             elif code != _INTERRUPT:
-                self._reply(unique, b"", error=_ENOSYS)
+                self._reply(unique, b"", error=errno.ENOSYS)
 
     def _ioctl(self, answer: Answer, body: bytes) -> bytes:
         _, _, command, address, in_bytes, _ = _IOCTL.unpack_from(body)

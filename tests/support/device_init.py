@@ -1,6 +1,6 @@
 """What is begun in a machine before its image's own first process: it makes a device, and becomes that process.
 
-A second archive behind an image's own brings this file, what it imports, two of the kernel's own modules, and the chip
+A second archive behind an image's own brings this file, what it imports, one of the kernel's own modules, and the chip
 (`tests.support.device_machine`). The image's first process finds everything of the image as it was, and a device more:
 `/dev/sev-guest`, or files mounted where configfs-tsm has its own. Another process answers until the machine ends.
 """

@@ -1,7 +1,7 @@
 """A booted production machine with a `/dev/sev-guest` of its kernel's, or configfs-tsm's files, and a simulated chip.
 
 The image's kernel and initrd are the published ones to the last byte. Behind the initrd lies one archive more, as a
-host could put it there, and as it could not without another measurement: Debian's own modules for devices that a
+host could put it there, and as it could not without another measurement: Debian's own module for devices that a
 process answers for, that process, the chip, and what begins both before the image's own first process
 (`tests.support.device_init`). Which troubles the requests meet is in there, too, so that nothing steers it later.
 

@@ -32,10 +32,12 @@ def answer(firmware: Firmware, command: int, address: int, memory: Memory) -> in
 
     Args:
         firmware: Asked once.
-        command: One of `COMMANDS`.
+        command: Its number; others than `COMMANDS` are none of the device's.
         address: Of the request.
         memory: Where that is.
     """
+    if command not in COMMANDS:
+        return errno.ENOTTY
     version, request, response, _, _ = _CALL.unpack(memory.read(address, _CALL.size))
     if not version:
         return errno.EINVAL
