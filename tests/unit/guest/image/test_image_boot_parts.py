@@ -163,7 +163,7 @@ def test_machine_that_ends_or_is_silent_is_a_failure(image: ImageFolder, emulato
     assert refused.value.code == "MACHINE_FAILED"
     assert "Kernel panic" in str(refused.value)
     script(emulator, "exit 1")
-    with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError, match="nothing"):
+    with Machine(image, hardware(image), log=tmp_path / "log") as ended, pytest.raises(FetchError, match="'nothing'"):
         ended.wait_for("ready", seconds=20.0)
     own = """echo '{"twocvm": "failed", "step": "unmeasured"}' > $console; echo 'reboot: Power down' >> $console"""
     script(emulator, own)

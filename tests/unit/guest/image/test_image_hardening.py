@@ -286,9 +286,10 @@ def test_builder_that_cannot_give_the_same_bytes_builds_nothing(tmp_path: Path) 
         with pytest.raises(UnsupportedError) as refused:
             bytecode.run_locked(program, b"[]")
         assert refused.value.code == "IMAGE_NOT_BUILT"
-    with pytest.raises(UnsupportedError, match="personality"):
+    with pytest.raises(UnsupportedError, match="cannot be fixed"):
         bytecode.run_locked(words, b"[]")
     assert bytecode.run_locked(("/bin/cat",), b"as it is") == b"as it is"
+    assert bytecode.run_locked(("/usr/bin/env",), b"") == b""
 
 
 def test_order_in_compiled_files_is_not_left_to_chance() -> None:
@@ -312,16 +313,16 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compiled_files_have_nothing_of_the_building_machine(compiler: None, tmp_path: Path) -> None:
     """They are never compared with their sources, name them as the image does, and take others' places."""
-    own, other = f"{recipe.SITE}/twocvm_x/a.py", "usr/lib/python3.11/b.py"
+    own, others = f"{recipe.SITE}/twocvm_x/a.py", ("usr/lib/python3.11/b.py", f"{recipe.SITE}/c.py")
     tree = Tree()
-    for path in (own, other):
+    for path in (own, *others):
         tree.add_file(path, b"def f(): pass", program=False, origin="x 1")
     tree.write(tmp_path)
     bytecode.compile_all(tree, tmp_path)
     compiled = f"{recipe.SITE}/twocvm_x/__pycache__/a.cpython-311.pyc"
     files = {each.path for each in tree.entries() if stat.S_ISREG(each.mode)}
-    assert files == {own, compiled, f"{other}c"}
-    for path, source in ((compiled, own), (f"{other}c", other)):
+    assert files == {own, compiled, *(f"{other}c" for other in others)}
+    for path, source in ((compiled, own), *((f"{other}c", other) for other in others)):
         raw = tree[path].content
         # PEP 552: a hash is there, and nobody looks at it.
         assert raw[4:8] == (1).to_bytes(4, "little")
