@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -16,6 +16,7 @@ from tests.support.attested_guest import RunningGuest, Scene, tls_identity
 from tests.support.guest import ANYBODY, Client, LiveGuest
 from tests.support.hostile_clients import hostile_clients
 from tests.support.manifests import World
+from tests.support.processes import wait_until
 from tests.support.raw_client import RawClient, request
 
 from twocvm_guest.tls import Limits, PeerConnection
@@ -148,7 +149,7 @@ def test_participants_give_way_to_nobody(guest: RunningGuest, crowd: Crowd) -> N
         crowd.comes()
     assert all(served(client) for client in participants)
     participants[0].raw.close()
-    _until(lambda: len(guest.connections) == FEW.connections - 1)
+    wait_until(lambda: len(guest.connections) == FEW.connections - 1)
     crowd.comes()
 
 
@@ -227,14 +228,6 @@ def test_stranger_has_less_time_to_idle_than_a_participant() -> None:
         assert stranger.seconds_until_end(at_most=5) < 5
         assert other.seconds_until_end(at_most=5) < 5
         assert served(participant)
-
-
-def _until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.01)
 
 
 # Many at once.

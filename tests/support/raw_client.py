@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from OpenSSL import SSL
@@ -124,6 +126,24 @@ def request(method: str, path: str, *fields: str, body: bytes = b"", length: int
     size = len(body) if length is None else length
     lines = [f"{method} {path} HTTP/1.1", "host: guest", f"content-length: {size}", *fields]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def all_at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Have each client do its part in a thread of its own, and demand that none of them fails."""
+    errors: list[BaseException] = []
+
+    def run(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def _answer_bytes(answer: bytes) -> int:
