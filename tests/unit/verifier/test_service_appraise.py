@@ -532,7 +532,7 @@ def test_a_host_header_names_nobody(client, host):
 class Dripping:
     """A request whose body never ends, or whose sender goes away."""
 
-    headers = {"content-type": "application/json"}  # noqa: RUF012 - a test's own
+    scope = {"headers": [(b"content-type", b"application/json")]}  # noqa: RUF012 - a test's own
 
     sent = False
 

@@ -33,9 +33,9 @@ async def read_body(request: Request, *, max_bytes: int, seconds: float = BODY_S
         MalformedError: It does not come in time.
         ClientDisconnect: It ends before its end.
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if _header(request, b"content-encoding", "identity").lower() != "identity":
         raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "body: is encoded")
-    length = request.headers.get("content-length", "0")
+    length = _header(request, b"content-length", "0")
     if len(length) > _LENGTH_DIGITS or (length.isdecimal() and int(length) > max_bytes):
         raise _too_large(max_bytes)
     body = bytearray()
@@ -61,7 +61,7 @@ def media_type_of(request: Request, accepted: Collection[str]) -> str:
     Raises:
         ServiceError: MEDIA_TYPE_UNSUPPORTED, where it is none of `accepted`.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = _header(request, b"content-type", "").partition(";")[0].strip().lower()
     if media_type not in accepted:
         raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "body: is of another media type")
     return media_type
@@ -74,11 +74,16 @@ def require_acceptable(request: Request, media_type: str) -> None:
         ServiceError: NOT_ACCEPTABLE.
     """
     family = media_type.partition("/")[0]
-    for each in request.headers.get("accept", "*/*").split(","):
+    for each in _header(request, b"accept", "*/*").split(","):
         name, *parameters = (part.strip().lower() for part in each.split(";"))
         if name in (media_type, f"{family}/*", "*/*") and "q=0" not in parameters:
             return
     raise ServiceError("NOT_ACCEPTABLE", "answer: in another media type")
+
+
+def _header(request: Request, wanted: bytes, default: str) -> str:
+    """Return the first value of a header; Starlette's own way looks for it twice as long where it is not there."""
+    return next((value.decode("latin-1") for name, value in request.scope["headers"] if name == wanted), default)
 
 
 def _too_large(max_bytes: int) -> ServiceError:

@@ -15,18 +15,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twocvm_verifier import strictjson
 from twocvm_verifier.clock import Clock
 
-REQUEST_ID: Final = "X-Request-Id"
+REQUEST_ID: Final = b"x-request-id"
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ID_BYTES: Final = 15
-_TRACEPARENT: Final = "traceparent"
+_TRACEPARENT: Final = b"traceparent"
 # What a client gets that did not stay for its answer; nginx's number, for no standard has one.
 GONE: Final = 499
 
@@ -112,15 +111,14 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        noted = Seen(request_id=self._request_id(headers))
+        noted = Seen(request_id=self._request_id(scope))
         status = GONE
 
         async def answered(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = noted.request_id
+                message["headers"] = [*message["headers"], (REQUEST_ID, noted.request_id.encode("ascii"))]
             await send(message)
 
         began = self._clock.monotonic_seconds()
@@ -137,17 +135,21 @@ class Observed:
                 route=getattr(scope.get("route"), "path", NO_ROUTE),
                 status=status,
                 seconds=self._clock.monotonic_seconds() - began,
-                traceparent=headers.get(_TRACEPARENT, ""),
+                traceparent=b"".join(_values(scope, _TRACEPARENT)[:1]).decode("latin-1"),
             )
             for watcher in self._watchers:
                 watcher.ended(account)
 
-    def _request_id(self, headers: Headers) -> str:
-        match headers.getlist(REQUEST_ID):
+    def _request_id(self, scope: Scope) -> str:
+        match _values(scope, REQUEST_ID):
             case [said] if _ID.fullmatch(said):
-                return said
+                return said.decode("ascii")
             case _:
                 return strictjson.base64url(self._random_bytes(_ID_BYTES))
+
+
+def _values(scope: Scope, wanted: bytes) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == wanted]
 
 
 def _method(scope: Scope) -> str:

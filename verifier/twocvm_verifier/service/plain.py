@@ -8,7 +8,6 @@ a body has one length.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,9 +52,10 @@ def _refusal(scope: Scope) -> TwoCvmError | None:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     if not _PATH.fullmatch(path) or not _DOTS.isdisjoint(path.split(b"/")):
         return ServiceError("SERVICE_ROUTE", "request: its path is none of this service's")
-    found = Counter(name for name, _ in scope["headers"])
-    if any(found[name] > 1 for name in _ONCE):
+    names = [name for name, _ in scope["headers"]]
+    found = set(names)
+    if len(found) < len(names) and any(names.count(name) > 1 for name in _ONCE):
         return MalformedError(DOCUMENT, "headers", "one that counts once stands there twice")
-    if found[b"transfer-encoding"] and (found[b"content-length"] or scope["http_version"] == "1.0"):
+    if b"transfer-encoding" in found and (b"content-length" in found or scope["http_version"] == "1.0"):
         return MalformedError(DOCUMENT, "headers", "the body has two lengths")
     return None
