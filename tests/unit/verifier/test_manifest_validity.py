@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from tests.support.filtered import problems_of
 from tests.support.manifests import Document, World, set_at, use_everything
 
 from twocvm_verifier.errors import UnsupportedError
@@ -16,15 +17,6 @@ from twocvm_verifier.manifest.problems import MAX_PROBLEMS, Problem, Problems, R
 
 Edit = Callable[[Document], None]
 ROWS = "example:tables/rows@1.2.3"
-
-
-def problems_of(document: Document) -> set[tuple[str, str]]:
-    """Return rule and place of everything that is wrong, at the places of the unsorted document."""
-    try:
-        compose(document, randomness=bytes)
-    except ManifestError as error:
-        return {(str(problem.rule), problem.pointer) for problem in error.problems}
-    return set()
 
 
 def puts(**values: object) -> Edit:
