@@ -27,7 +27,7 @@ help:
 	@echo "make components  build the example components again and compare the bytes"
 	@echo "make image       the guest's image, from locked packages, into build/image"
 	@echo "make image-demo  the demo, with the guest in a machine that is booted here (QEMU)"
-	@echo "make boots       what takes a boot of the machine for each case: resets in every state, clocks, devices, ... (minutes)"
+	@echo "make boots       what takes a boot of the machine for each case: resets in every state, clocks, devices, ... (up to an hour)"
 	@echo "make fuzz        every parser, for SECONDS=60"
 	@echo "make saturation  two replicas of the verifier at saturation, with failures, for MINUTES=10"
 
