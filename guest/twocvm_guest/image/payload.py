@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -114,7 +115,8 @@ class _Writer:
 
 def _require_apart(disk: Path, folder: Path, paths: Iterable[Path]) -> None:
     # A disk that is read while it is written has no end, and one that is there the second time is another payload.
-    if disk.resolve().is_relative_to(folder.resolve()) or (disk.exists() and any(map(disk.samefile, paths))):
+    within = Path(realpath(disk)).is_relative_to(realpath(folder))
+    if within or (disk.exists() and any(map(disk.samefile, paths))):
         raise ValueError(f"{str(disk)!r}: is among the files that it is to hold")
 
 

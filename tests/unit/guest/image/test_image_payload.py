@@ -128,7 +128,17 @@ def test_folders_that_are_no_payload(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "place",
-    ["files/disk", "files/x", "files/new/../disk", "linked/disk", "to-x", "to-new", "same-as-x", "outside/packed"],
+    [
+        "files/disk",
+        "files/x",
+        "files/new/../disk",
+        "linked/disk",
+        "to-x",
+        "to-new",
+        "same-as-x",
+        "outside/packed",
+        "loop",
+    ],
 )
 def test_disk_is_never_packed_into_itself(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Inside the folder, one of its files under another name, or behind a link: refused, and nothing is written."""
@@ -137,6 +147,7 @@ def test_disk_is_never_packed_into_itself(place: str, tmp_path: Path, capsys: py
     (tmp_path / "outside").mkdir()
     (files / "x").write_bytes(b"x")
     (tmp_path / "linked").symlink_to(files)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "to-x").symlink_to(files / "x")
     (tmp_path / "to-new").symlink_to(files / "disk")
     (tmp_path / "same-as-x").hardlink_to(files / "x")
