@@ -28,15 +28,6 @@ class Told(asyncio.Protocol):
         self.received.put_nowait(data)
 
 
-class Ticking:
-    """A clock that stands until a test moves it."""
-
-    seconds = 100.0
-
-    def monotonic_seconds(self):
-        return self.seconds
-
-
 class Client:
     """The other end: TLS over memory, so that a test says what goes out together."""
 
@@ -74,11 +65,10 @@ def listener(tmp_path):
     """Return what runs the steps of a test at a listener with room for one: `steps(connect, told, made)`."""
     chain, key = self_signed(tmp_path, "service")
     admins, _ = self_signed(tmp_path, "admins")
-    clock = Ticking()
     limits = Limits.model_construct(**dict(Limits()) | {"connections": 1})
-    doorkeeper, told, made = Doorkeeper(limits, proxies=()), Told(), []
+    doorkeeper, told, made, later = Doorkeeper(limits, proxies=()), Told(), [], []
     tls = tls_of(Listen.model_construct(certificate=chain, key=key, client_ca=admins))
-    refusals = Refusals(clock)
+    refusals = Refusals(lambda seconds, tell: later.append((seconds, tell)))
 
     class Known(Handshake):
         wire = None
@@ -111,7 +101,7 @@ def listener(tmp_path):
         asyncio.run(there())
         return doorkeeper
 
-    run.chain, run.clock = chain, clock
+    run.chain, run.later = chain, later
     return run
 
 
@@ -170,7 +160,7 @@ def test_a_wire_that_is_cut_in_the_middle_makes_no_connection(listener):
 
 
 def test_who_shows_a_certificate_of_nobodys_is_told_so(listener, tmp_path, caplog):
-    """TLS 1.3's own alert comes, though the client's handshake was over; the log has a line now, and one in a while."""
+    """TLS 1.3's own alert comes, though the client's handshake was over; the log has a line now, and one a while."""
     others = self_signed(tmp_path, "others")
     caplog.set_level("INFO", "twocvm.verifier")
 
@@ -183,14 +173,21 @@ def test_who_shows_a_certificate_of_nobodys_is_told_so(listener, tmp_path, caplo
         assert await client.told(reader) == "TLSV1_ALERT_UNKNOWN_CA"
 
     async def steps(connect, told, made):
-        for seconds in (0, 0, 0, REFUSALS_SECONDS):
-            listener.clock.seconds += seconds
+        for _ in range(4):
             await refused(connect)
+        # Three came in a while; in the next none, and then one.
+        for _ in range(2):
+            ((seconds, tell),) = listener.later
+            assert seconds == REFUSALS_SECONDS
+            listener.later.clear()
+            tell()
+        assert listener.later == []
+        await refused(connect)
         assert told.received.empty()
 
     listener(steps)
-    assert [record.msg for record in caplog.records] == ["client-certificate-refused"] * 2
-    assert [record.fields["times"] for record in caplog.records] == [1, 3]
+    assert [record.msg for record in caplog.records] == ["client-certificate-refused"] * 3
+    assert [record.fields["times"] for record in caplog.records] == [1, 3, 1]
     assert {record.fields["reason"] for record in caplog.records} == {"self-signed certificate"}
 
 

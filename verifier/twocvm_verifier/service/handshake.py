@@ -13,9 +13,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, cast
-
-from twocvm_verifier.clock import Clock
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from .logs import event
 
@@ -25,18 +23,22 @@ if TYPE_CHECKING:
 # Of certificates that are refused a line is written as often, however many there are.
 REFUSALS_SECONDS: Final = 10.0
 
+Later: TypeAlias = Callable[[float, Callable[[], None]], object]
+"""Calls something in so many seconds: an event loop's `call_later`."""
+
 
 class Refusals:
     """Says in the log that clients' certificates were refused: at once, and then in a line for all of a while.
 
     Args:
-        clock: Says how long that is.
+        later: Ends a while.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._next_seconds = clock.monotonic_seconds()
+    def __init__(self, later: Later) -> None:
+        self._later = later
+        self._waits = False
         self._count = 0
+        self._reason = ""
 
     def note(self, reason: str) -> None:
         """Count one.
@@ -45,10 +47,16 @@ class Refusals:
             reason: In OpenSSL's words, of which there is a list.
         """
         self._count += 1
-        now = self._clock.monotonic_seconds()
-        if now >= self._next_seconds:
-            event("client-certificate-refused", level=logging.WARNING, reason=reason, times=self._count)
-            self._count, self._next_seconds = 0, now + REFUSALS_SECONDS
+        self._reason = reason
+        if not self._waits:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._waits = self._count > 0
+        if self._waits:
+            event("client-certificate-refused", level=logging.WARNING, reason=self._reason, times=self._count)
+            self._count = 0
+            self._later(REFUSALS_SECONDS, self._tell)
 
 
 class Handshake(asyncio.Protocol):

@@ -135,7 +135,7 @@ class Observed:
                 route=getattr(scope.get("route"), "path", NO_ROUTE),
                 status=status,
                 seconds=self._clock.monotonic_seconds() - began,
-                traceparent=b"".join(_values(scope, _TRACEPARENT)[:1]).decode("latin-1"),
+                traceparent=next(iter(_values(scope, _TRACEPARENT)), b"").decode("latin-1"),
             )
             for watcher in self._watchers:
                 watcher.ended(account)

@@ -20,7 +20,6 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from twocvm_verifier.clock import SystemClock
 from twocvm_verifier.errors import MalformedError
 
 from .clients import Network, client_of, is_named
@@ -98,6 +97,8 @@ def serve_on(
         server_header=False,
         proxy_headers=False,
         ws="none",
+        # Whatever else is installed: a handshake that fails is told in the way that asyncio has them.
+        loop="asyncio",
         http=type("Connection", (Connection,), {"doorkeeper": Doorkeeper(limits, proxies=proxies)}),
         timeout_graceful_shutdown=math.ceil(limits.shutdown_seconds),
     )
@@ -136,7 +137,8 @@ class _Server(uvicorn.Server):
         def connection() -> Connection:
             return protocol(self.config, self.server_state, self.lifespan.state)
 
-        refusals = Refusals(SystemClock())
+        loop = asyncio.get_running_loop()
+        refusals = Refusals(loop.call_later)
 
         def accepted() -> asyncio.Protocol:
             if self._tls is None:
@@ -149,7 +151,6 @@ class _Server(uvicorn.Server):
                 refusals=refusals,
             )
 
-        loop = asyncio.get_running_loop()
         self.servers = [await loop.create_server(accepted, sock=each, backlog=BACKLOG) for each in sockets or ()]
         self.started = True
         self._ready()

@@ -55,7 +55,7 @@ class Tokens(Section):
     key: Path | None = None
     """The key that signs, PEM, mode 0600; where there is none, one that ends with the process."""
     next_key: Path | None = None
-    """The key that will sign, published beside it."""
+    """The key that will sign, published beside `key` or the keeper's, one of which has to be set."""
     keeper: str = ""
     """Who keeps the key that signs, in the place of `key`: hsm:, gcpkms:, awskms: or azurekms: (docs/spec/ear.md)."""
     keeper_public: Path | None = None
@@ -163,7 +163,8 @@ class Audit(Section):
     """The record of verdicts."""
 
     folder: Path | None = None
-    """Where each verdict is recorded before it is told (docs/spec/audit.md); nowhere where it is not set."""
+    """Where each verdict is recorded before it is told (docs/spec/audit.md), with `tokens.key` or `tokens.keeper`;
+    nowhere where it is not set."""
     file_bytes: Annotated[int, Field(ge=65_536, le=1 << 40)] = 1 << 26
     """Where a new file is begun."""
     checkpoint_records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
