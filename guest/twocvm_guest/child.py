@@ -13,10 +13,12 @@ from typing import IO, Final, Self
 _STOP_SECONDS: Final = 5.0
 # The kernel kills what follows with whoever started it, and forgets that at no execve(2) of an ordinary program. Whose
 # parent is another one by then has missed it (PR_SET_PDEATHSIG(2const)). A program of its own, for nothing may be run
-# between fork and exec where there are threads.
+# between fork and exec where there are threads. Python ignores two signals, and an execve(2) does not change that.
 _TIED: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+for each in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(each, signal.SIG_DFL)
 if os.getppid() == int(sys.argv[1]):
     os.execvp(sys.argv[2], sys.argv[2:])
 """

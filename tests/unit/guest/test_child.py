@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,9 +47,17 @@ def test_program_reads_nothing_of_ours(tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text() == "0\n"
 
 
+def test_program_ignores_no_more_signals_than_any_other(tmp_path: Path) -> None:
+    """What starts it leaves no trace: it finds what every program finds that is started from here."""
+    words = ("grep", "SigIgn", "/proc/self/status")
+    with (tmp_path / "said").open("wb") as said, Child(words, output=said, errors=said) as child:
+        assert child.wait_ended(20.0) == 0
+    assert (tmp_path / "said").read_bytes() == subprocess.run(words, check=True, capture_output=True).stdout
+
+
 def test_program_whose_parent_is_gone_already_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the parent was killed before the kernel was asked, the program finds another one and does nothing."""
-    monkeypatch.setattr("os.getpid", lambda: 1)
+    monkeypatch.setattr("os.getpid", lambda: 0)
     with started(tmp_path / "said", "print('begun')") as child:
         assert child.wait_ended(20.0) == 0
     assert (tmp_path / "said").read_text() == ""
