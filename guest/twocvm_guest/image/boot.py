@@ -64,6 +64,7 @@ def hardware(image: ImageFolder, *, words: tuple[str, ...] = (), payload: Path |
 
     Raises:
         MalformedError: The disk is no payload.
+        OSError: It cannot be read.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]

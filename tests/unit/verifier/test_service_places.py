@@ -11,7 +11,7 @@ import pytest
 from tests.support.certtables import GUIDS, table
 from tests.support.verifier_service import asked, by_parts, cmw, crl, for_release, naming_policy, report
 
-from twocvm_verifier import strictjson
+from twocvm_verifier import strictcbor, strictjson
 from twocvm_verifier.errors import TwoCvmError
 from twocvm_verifier.evidence import encode_cbor, encode_json, to_json
 from twocvm_verifier.policy import document_of
@@ -115,6 +115,8 @@ def test_a_body_without_a_request_around_it():
     collection = to_json(cmw()) | {"vek": ["x", "AA"]}
     raw = strictjson.canonical(collection)
     assert told(raw, media_type="application/cmw+json") == ["#/vek/0"]
+    binary = strictcbor.encode({"snp": ["x", b"A"], "claims": ["x", b"A"]})
+    assert told(binary, media_type="application/cmw+cbor") == ["#/snp/0"]
     wrapped = json.dumps(["application/cmw+json", B64(raw)]).encode()
     assert told(wrapped, media_type=WRAPPED) == ["#/vek/0"]
     assert told(encode_json(cmw(claims=b"\x00")), media_type="application/cmw+json") == ["#/claims"]

@@ -43,8 +43,9 @@ CODES: Final[dict[str, Code]] = {
     ),
     "IMAGE_NOT_BUILT": _image(
         UNSUPPORTED,
-        "What compiles or compresses the image does not run here, or not in the same way each time. Build it on "
-        "Linux and x86_64, and in a container that allows personality(2) (Docker: --security-opt seccomp=unconfined).",
+        "What compiles or compresses the image does not run here, or not in the same way each time, or a file of it is "
+        "no Python. Build it on Linux and x86_64, and in a container that allows personality(2) (Docker: "
+        "--security-opt seccomp=unconfined).",
     ),
     "MACHINE_FAILED": _image(
         REFUSED,
