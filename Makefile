@@ -11,9 +11,10 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-# Both check every file's digest. uv takes seconds where pip takes a minute, but knows nothing of how pip is set up.
+# Both check every file's digest. uv takes seconds where pip takes a minute, but knows nothing of how pip is set up. What
+# its cache unpacked before it would take as it is, and share with every other environment.
 define install
-@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes $(1) 2>/dev/null || $(PIP) --require-hashes $(1)
+@$(BIN)/uv pip install -q --no-cache --compile-bytecode --python $(BIN)/python --require-hashes $(1) 2>/dev/null || $(PIP) --require-hashes $(1)
 endef
 
 .PHONY: image image-demo boots demo test check style covered again compilers bench evaluation components docs fuzz saturation lock clean help
@@ -47,11 +48,12 @@ style: $(VENV)/.dev
 
 covered: $(VENV)/.dev
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(SPREAD) $(TESTS) || $(MAKE) --no-print-directory again
+	$(BIN)/python -m coverage run -m pytest $(SPREAD) $(TESTS) || { [ $$? = 1 ] && $(MAKE) --no-print-directory again; }
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m tools.coverage_floors
 
-# A shared machine pauses where a test does not expect it. What failed is said, and has to hold by itself.
+# A shared machine pauses where a test does not expect it. What failed is said, and has to hold by itself. Where pytest
+# ended with anything but 1, tests were never run, and there is no second time.
 again:
 	@echo "run once more, each by itself: what failed above"
 	$(BIN)/python -m coverage run -m pytest --last-failed --last-failed-no-failures none $(TESTS)

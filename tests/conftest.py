@@ -6,7 +6,6 @@ Properties have no deadline, for a shared machine may pause; `timeout` bounds ev
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import sys
 from collections.abc import Generator, Iterator
@@ -35,11 +34,6 @@ COUNTED = ("twocvm_certs", "twocvm_verifier", "twocvm_sdk", "twocvm_guest")
 UNCOUNTED = ("tests/unit/bench/", "tests/unit/tools/")
 # Functions of the counted packages that remember what they gave.
 REMEMBERING: list[Any] = []
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Run three for each two processors: for a quarter of their time tests wait, for processes, peers and clocks."""
-    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
