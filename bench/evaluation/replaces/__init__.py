@@ -60,7 +60,8 @@ def _parties(plan: Plan, repeats: int, *, linked: bool) -> Opened:
 
 
 def _files(extra: Extra, module: str) -> dict[str, str]:
-    return {name: digest for each in (module, "product") for name, digest in extras.digests(extra, each).items()}
+    modules = (module, "product", "serving")
+    return {name: digest for each in modules for name, digest in extras.digests(extra, each).items()}
 
 
 def _openfhe(scheme: str, way: str, algorithm: str, *, paper: str = "") -> Replaced:
