@@ -70,14 +70,23 @@ class IdBlock:
                 raise ValueError(f"{name}: got {len(getattr(self, name))} bytes, want {width}")
         if not 0 <= self.guest_svn <= MAX_GUEST_SVN:
             raise ValueError(f"guest_svn: got {self.guest_svn}, want 0 to {MAX_GUEST_SVN}")
-        if not 0 <= self.policy < 1 << _POLICY_BITS or not self.policy & _MUST_BE_ONE:
-            raise ValueError(f"policy: got {self.policy:#x}, want bit 17 and none above 25")
-        if self.policy & (_DEBUG | _MIGRATE_MA):
-            raise ValueError(f"policy: got {self.policy:#x}, want neither debugging (bit 19) nor migration (bit 18)")
+        require_policy(self.policy)
 
     def to_bytes(self) -> bytes:
         """Return the block (96 bytes)."""
         return _BLOCK.pack(self.measurement, self.family_id, self.image_id, _VERSION, self.guest_svn, self.policy)
+
+
+def require_policy(policy: int) -> None:
+    """Refuse a GUEST_POLICY that no guest is launched with.
+
+    Raises:
+        ValueError: It has unknown bits or lacks the fixed one, or it allows debugging or migration.
+    """
+    if not 0 <= policy < 1 << _POLICY_BITS or not policy & _MUST_BE_ONE:
+        raise ValueError(f"policy: got {policy:#x}, want bit 17 and none above 25")
+    if policy & (_DEBUG | _MIGRATE_MA):
+        raise ValueError(f"policy: got {policy:#x}, want neither debugging (bit 19) nor migration (bit 18)")
 
 
 def parse_id_block(raw: bytes) -> IdBlock:

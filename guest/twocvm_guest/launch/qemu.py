@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from .id_block import DEFAULT_POLICY
+from .id_block import DEFAULT_POLICY, require_policy
 
 HOST_DATA_BYTES: Final = 32
 # Where the C-bit is on every EPYC with SNP, and how many physical address bits it costs (CPUID 8000001F, EBX).
@@ -60,6 +60,9 @@ class Launch:
         host_data: HOST_DATA: a manifest's hash (32 bytes) for a guest that is born locked, or zeros.
         identity: The identity block, or None.
         payload: The disk that the command line names, or None.
+
+    Raises:
+        ValueError: `host_data` has another length, the policy is none that `id_block` takes, or a path has a comma.
     """
 
     firmware: Path
@@ -80,6 +83,7 @@ class Launch:
     def __post_init__(self) -> None:
         if len(self.host_data) != HOST_DATA_BYTES:
             raise ValueError(f"host_data: got {len(self.host_data)} bytes, want {HOST_DATA_BYTES}")
+        require_policy(self.policy)
         for path in (self.firmware, self.kernel, self.initrd, *filter(None, [self.payload])):
             # QEMU takes a comma for the end of a value in some of its options.
             if "," in str(path):

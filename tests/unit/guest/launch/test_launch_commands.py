@@ -147,6 +147,15 @@ Words = Callable[[list[str], list[str], Path], list[str]]
         pytest.param(
             lambda files, _, __: ["command", *files, "--cpu", "EPYC-Genoa", "--memory-mib", "8388609"], id="much memory"
         ),
+        *(
+            pytest.param(
+                lambda files, _, __, policy=policy: [
+                    *("command", *files, "--cpu", "EPYC-Genoa", f"--guest-policy={policy}"),
+                ],
+                id=named,
+            )
+            for policy, named in (("0xb0000", "debugged"), ("0x70000", "migrated"), ("-1", "less than no policy"))
+        ),
         pytest.param(lambda _, keys, __: ["new-key", keys[1]], id="key is there"),
     ],
 )
