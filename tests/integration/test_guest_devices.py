@@ -25,19 +25,27 @@ ALL_FILTERS = 3
 NAMES_OF_DEVICES = ("sev-guest", "tsm", "fuse", "config")
 
 
-@pytest.fixture
-def firmware() -> Firmware:
-    """The firmware of a machine whose host has loaded AMD's certificates."""
-    platform = launch(host_data=bytes(32), measurement=MEASUREMENT)
+def firmware_of(host_data: bytes) -> Firmware:
+    """The firmware of a machine that was launched with this, and whose host has loaded AMD's certificates."""
+    platform = launch(host_data=host_data, measurement=MEASUREMENT)
     return Firmware(platform, table_of(platform, only=("vcek", "intermediate", "ark", "crl")))
 
 
+@pytest.fixture
+def firmware() -> Firmware:
+    """The firmware of a machine that takes any manifest."""
+    return firmware_of(bytes(32))
+
+
 @WAYS
-def test_three_participants_on_a_device(tmp_path: Path, firmware: Firmware, way: Way) -> None:
-    """Lock, proof, release, run, outputs and receipts, with reports that came through the device alone."""
+def test_three_participants_on_a_device(tmp_path: Path, way: Way) -> None:
+    """Born locked: lock, proof, release, run, outputs and receipts, with reports that came through the device alone."""
+    world = acting_world(MEASUREMENT, commands=["read /in/records-a/data"])
+    firmware = firmware_of(world.manifest.hash)
     with DeviceGuest(tmp_path, firmware, way) as guest:
         assert (guest.facts["platform"], guest.measurement) == ("snp", MEASUREMENT)
-        guest.world = acting_world(MEASUREMENT, commands=["read /in/records-a/data"])
+        assert guest.facts["host_data"] == world.manifest.hash.hex()
+        guest.world = world
         everybody: dict[str, Side] = release_all(guest, tmp_path)  # type: ignore[arg-type]
         for name, side in everybody.items():
             with guest.side(guest.world).connect(name) as client:

@@ -94,7 +94,9 @@ class _Call:
 
 
 class Device:
-    """A device, until all processes that have it end. One caller at a time makes requests of it.
+    """A device, until all processes that have it end. It is opened once: whoever comes later gets EBUSY.
+
+    One caller at a time makes requests of it.
 
     Args:
         name: Below `/dev`.
@@ -105,6 +107,7 @@ class Device:
 
     def __init__(self, name: str) -> None:
         self._call = _Call()
+        self._opened = 0  # What another one is told.
         self._channel: Final = os.open(CHANNEL, os.O_RDWR | os.O_CLOEXEC)
         _, unique, _ = self._next()
         limits = _INIT_ANSWER.pack(*_VERSION, 0, _UNRESTRICTED, _MOST_BYTES, _MOST_BYTES, 0, 0)
@@ -121,8 +124,11 @@ class Device:
             code, unique, body = self._next()
             if code == _IOCTL_CODE:
                 self._reply(unique, self._ioctl(answer, body))
-            elif code in (_OPEN, _RELEASE):
-                self._reply(unique, _OPEN_ANSWER.pack(1, 0, 0) if code == _OPEN else b"")
+            elif code == _OPEN:
+                self._reply(unique, b"" if self._opened else _OPEN_ANSWER.pack(1, 0, 0), error=self._opened)
+                self._opened = errno.EBUSY
+            elif code == _RELEASE:
+                self._reply(unique, b"")
             elif code != _INTERRUPT:
                 self._reply(unique, b"", error=errno.ENOSYS)
 

@@ -55,7 +55,7 @@ def theirs(files, *, vcpus, signature, features):
 
 
 @pytest.mark.parametrize("vmm", list(VMMS))
-@pytest.mark.parametrize("cpu", ["EPYC-Milan", "EPYC-Genoa"])
+@pytest.mark.parametrize("cpu", ["EPYC-Milan", "EPYC-Genoa", "EPYC-Turin"])
 @pytest.mark.parametrize("features", [0x1, 0x21])
 @pytest.mark.parametrize("bare", [False, True], ids=["kernel", "bare"])
 def test_measurements_are_the_librarys(files, vmm, cpu, features, bare):
