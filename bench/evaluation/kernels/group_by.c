@@ -72,6 +72,14 @@ static void add_block(const struct row *first, const struct row *end) {
     }
 }
 
+static uint64_t digest_of_groups(void) {
+    uint64_t digest = 0;
+    for (const struct group *group = groups; group < groups + places; group++) {
+        digest += (group->key ^ group->sum) * (group->count + group->least) + group->most; /* Of a free place 0. */
+    }
+    return digest;
+}
+
 uint64_t work(uint64_t step, uint64_t times) {
     (void)step;
     uint64_t digest = 0;
@@ -81,11 +89,7 @@ uint64_t work(uint64_t step, uint64_t times) {
         for (size_t i = 0; i < count; i += BLOCK) {
             add_block(&rows[i], &rows[count - i < BLOCK ? count : i + BLOCK]);
         }
-        for (size_t i = 0; i < places; i++) {
-            if (groups[i].key != 0) {
-                digest += (groups[i].key ^ groups[i].sum) * (groups[i].count + groups[i].least) + groups[i].most;
-            }
-        }
+        digest += digest_of_groups();
     }
     return digest;
 }
